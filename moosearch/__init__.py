@@ -1,0 +1,31 @@
+"""moosearch: evolutionary multi-objective AutoML for adversarially robust neural networks.
+
+Three verbs: `search` launches a campaign, `Campaign.front` is what one inspects, `Campaign.export` takes a
+model out of it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moosearch.campaign.campaign import Campaign, resume, search
+    from moosearch.pareto import Front
+
+__version__ = "0.1.0"
+__all__ = ["Campaign", "Front", "resume", "search"]
+
+_HOMES = {
+    "Campaign": "moosearch.campaign.campaign",
+    "Front": "moosearch.pareto",
+    "resume": "moosearch.campaign.campaign",
+    "search": "moosearch.campaign.campaign",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: ``import moosearch`` alone costs nothing."""
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'moosearch' has no attribute '{name}'")

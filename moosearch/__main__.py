@@ -1,0 +1,5 @@
+"""``python -m moosearch``."""
+
+from moosearch.cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""NSGA-II on mixed, conditional genes, by pymoo's operators and survival, driven by ask and tell.
+
+What is ours: the border. Choices go in as indices, numbers on the scale of their gene, and values come
+out as plain Python; duplicates are recognized by candidate id, against all that was ever asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.core import variable
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.mixed import MixedVariableMating
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.repair import Repair
+from pymoo.core.termination import NoTermination
+from pymoo.operators.crossover.sbx import SBX
+from pymoo.operators.crossover.ux import UX
+from pymoo.operators.mutation.pm import PM
+from pymoo.operators.mutation.rm import ChoiceRandomMutation
+from pymoo.operators.selection.tournament import TournamentSelection
+from pymoo.problems.static import StaticProblem
+
+from moosearch.algorithms.algorithm import ALGORITHMS, Proposals, Search, SearchProblem
+from moosearch.evaluation import Candidate, Scalar
+from moosearch.pareto.dominance import Array
+from moosearch.registry import Number, Positive
+from moosearch.seeding import derive_seed, numpy_generator
+from moosearch.space import Choice, Gene
+
+Probability = Annotated[Number, pydantic.Field(ge=0, le=1)]
+
+
+@ALGORITHMS.register("nsga2")
+@dataclass(frozen=True)
+class Nsga2:
+    """NSGA-II (Deb, Pratap, Agarwal & Meyarivan 2002): binary tournament by rank and crowding.
+
+    Numbers are crossed by SBX and mutated polynomially, choices are crossed uniformly and redrawn.
+    Constraints follow Deb's feasibility rules. pymoo's default mutates half of the choices of every
+    child; here each *active* or inactive gene mutates with the same probability.
+
+    Attributes:
+        crossover: Probability of crossing two parents' numbers.
+        crossover_eta: Distribution index of SBX; larger keeps children nearer to their parents.
+        mutations: Expected number of mutated genes of a child.
+        mutation_eta: Distribution index of polynomial mutation.
+    """
+
+    crossover: Probability = 0.9
+    crossover_eta: Positive = 15.0
+    mutations: Positive = 1.5
+    mutation_eta: Positive = 20.0
+
+    def start(self, problem: SearchProblem) -> Search:
+        """Start a search from its seed."""
+        return _Nsga2Run(self, problem)
+
+
+class _Nsga2Run:
+    def __init__(self, settings: Nsga2, problem: SearchProblem) -> None:
+        self._problem = problem
+        self._genes = problem.space.genes()
+        self._proposals = Proposals(problem.space)
+        self._generator = numpy_generator(problem.seed)
+        self._exhausted = False
+        self._infills: Any = None
+        self._static = {"n_obj": problem.objectives, "n_ieq_constr": problem.violations}
+        rate = min(1.0, settings.mutations / max(1, len(self._genes)))
+        self._algorithm = NSGA2(
+            pop_size=problem.population,
+            mating=MixedVariableMating(
+                selection=TournamentSelection(func_comp=binary_tournament),
+                crossover={
+                    variable.Real: SBX(prob=settings.crossover, eta=settings.crossover_eta),
+                    variable.Choice: UX(),
+                },
+                mutation={
+                    variable.Real: PM(eta=settings.mutation_eta, prob_var=rate),
+                    variable.Choice: ChoiceRandomMutation(prob_var=rate),
+                },
+                repair=_Rounding(self._genes),
+                eliminate_duplicates=_ByCandidate(self),
+            ),
+        )
+        self._algorithm.setup(
+            Problem(vars={path: _variable(gene) for path, gene in self._genes.items()}, **self._static),
+            termination=NoTermination(),
+            seed=derive_seed(problem.seed, "pymoo") % 2**32,
+        )
+
+    def ask(self) -> list[Candidate]:
+        if self._exhausted:
+            return []
+        # pymoo answers None where mating found nothing new.
+        mated = self._algorithm.ask() if self._infills is not None else None
+        children = [] if mated is None else [dict(child.X) for child in mated]
+        candidates = []
+        for code in children:
+            candidate = self._proposals.take(_decode(code, self._genes))
+            assert candidate is not None, "duplicates are removed in mating"
+            candidates.append(candidate)
+        missing = self._problem.population - len(candidates)
+        for genome, candidate in self._proposals.sample(missing, self._generator):
+            children.append(_encode(genome, self._genes))
+            candidates.append(candidate)
+        # pymoo cannot mate fewer than two parents, and an exhausted space has no children.
+        self._exhausted = len(candidates) < max(2, self._problem.population)
+        self._infills = Population.new(X=children) if children else None
+        return candidates
+
+    def tell(self, losses: Array, violations: Array) -> None:
+        if self._exhausted or self._infills is None:
+            return
+        if not (np.isfinite(losses).all() and np.isfinite(violations).all()):
+            raise ValueError("losses and violations must be finite: a failed candidate is a violation")
+        problem = StaticProblem(
+            Problem(vars=self._algorithm.problem.vars, **self._static), F=losses, G=violations
+        )
+        Evaluator().eval(problem, self._infills)
+        self._algorithm.tell(infills=self._infills)
+
+    def known(self, code: Mapping[str, Any]) -> str | None:
+        """Return the candidate id of a pymoo code, or None where it was asked for before."""
+        genome = _decode(code, self._genes)
+        return None if self._proposals.seen(genome) else self._problem.space.candidate(genome).id
+
+
+class _ByCandidate(DuplicateElimination):  # type: ignore[misc]
+    """Removes what has the id of a candidate asked for before, or of another child."""
+
+    def __init__(self, run: _Nsga2Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
+        ids = [self._run.known(child.X) for child in pop]
+        taken = set() if other is None else {self._run.known(child.X) for child in other}
+        for index, identity in enumerate(ids):
+            is_duplicate[index] = identity is None or identity in taken
+            taken.add(identity)
+        return is_duplicate
+
+
+class _Rounding(Repair):  # type: ignore[misc]
+    """Writes back what decoding rounds, so that children are bred from what was trained."""
+
+    def __init__(self, genes: Mapping[str, Gene]) -> None:
+        super().__init__()
+        self._genes = genes
+
+    def _do(self, problem: Any, X: Any, **kwargs: Any) -> Any:
+        return np.array([_encode(_decode(code, self._genes), self._genes) for code in X])
+
+
+def _variable(gene: Gene) -> variable.Variable:
+    if isinstance(gene, Choice):
+        return variable.Choice(options=list(range(len(gene.labels))))
+    return variable.Real(bounds=(gene.encode(gene.low), gene.encode(gene.high)))
+
+
+def _decode(code: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, Scalar]:
+    return {
+        path: gene.labels[int(code[path])] if isinstance(gene, Choice) else gene.decode(float(code[path]))
+        for path, gene in genes.items()
+    }
+
+
+def _encode(genome: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, float]:
+    return {
+        path: gene.labels.index(genome[path]) if isinstance(gene, Choice) else gene.encode(genome[path])
+        for path, gene in genes.items()
+    }

@@ -1,0 +1,1 @@
+"""The whole run: plan, folder, ledger, loop, tables, plots, export."""

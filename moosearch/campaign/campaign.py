@@ -1,0 +1,182 @@
+"""A campaign as a user holds it: launch, inspect, export."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.errors import CampaignError
+from moosearch.evaluation import Evaluation
+from moosearch.pareto import Front
+
+
+class Campaign:
+    """A campaign folder: what was evaluated, the front, and the models of its members.
+
+    Reading one needs neither torch nor Ray.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        """Open a campaign folder for reading.
+
+        Raises:
+            CampaignError: There is no campaign in it.
+        """
+        self.folder = CampaignFolder.existing(folder)
+        self._ledger = Ledger.open(self.folder.storage)
+
+    @property
+    def header(self) -> Header:
+        """Name, objectives, constraints, algorithm, budget and seed."""
+        return self._ledger.header
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Everything evaluated so far, in the order asked for."""
+        return self._ledger.evaluations()
+
+    @property
+    def current(self) -> tuple[int, list[str]]:
+        """The generation being worked on, from 1, and the ids of its candidates."""
+        return self._ledger.current()
+
+    @property
+    def front(self) -> Front:
+        """The non-dominated, feasible evaluations."""
+        return Front.of(self.evaluations, self.header.objectives)
+
+    def evaluation(self, rule: str) -> Evaluation:
+        """Return a front member by ``knee``, ``best:OBJECTIVE`` or id, or any candidate by id.
+
+        Raises:
+            SpecError: Nothing fits.
+        """
+        matches = [e for e in self.evaluations if rule and e.candidate.id.startswith(rule)]
+        return matches[0] if len(matches) == 1 else self.front.pick(rule)
+
+    def plot(self, folder: Path | str | None = None) -> list[Path]:
+        """Draw the front and the hypervolume; return the PNG files (PDFs stand beside them)."""
+        from moosearch.campaign import plots
+
+        return plots.save(Path(folder or self.folder.plots), self.evaluations, self.header)
+
+    def export(self, rule: str = "knee", to: Path | str | None = None) -> Path:
+        """Export a candidate; see `moosearch.campaign.export.export_model`.
+
+        Args:
+            rule: ``knee``, ``best:OBJECTIVE`` or a candidate's id.
+            to: The folder to write; ``exports/<id>`` in the campaign's folder by default.
+
+        Returns:
+            The folder.
+        """
+        from moosearch.campaign.export import export_model
+
+        evaluation = self.evaluation(rule)
+        if evaluation.status == "failed":
+            raise CampaignError(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
+        target = Path(to) if to else self.folder.exports / evaluation.candidate.id
+        return export_model(self.folder, self.header, evaluation, target)
+
+
+def search(
+    space: Path | str | Mapping[str, Any],
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    observer: Any = None,
+) -> Campaign:
+    """Launch a campaign, or go on with it where the folder holds the same one.
+
+    Args:
+        space: A search space file, or the same as plain data.
+        out: The campaign's folder; ``results/<name>`` by default.
+        overrides: Assignments such as ``campaign.budget.population=8``.
+        observer: A `moosearch.campaign.run.Observer` that is told what happens.
+
+    Returns:
+        The finished campaign.
+
+    Raises:
+        SpecError: The search space is wrong.
+        CampaignError: The folder holds another campaign, or one that is running.
+    """
+    from moosearch.campaign.run import run
+    from moosearch.campaign.spec import make_plan
+    from moosearch.errors import Place
+    from moosearch.space.files import Document, dump, load, override, parse
+
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
+    plan = make_plan(override(document, overrides))
+    folder = CampaignFolder(out or Path("results") / plan.campaign.name)
+    if folder.spec.exists():
+        old = load(folder.spec).data
+        change = first_difference(_identity(old), _identity(parse(dump(plan.to_tree())).data))
+        if change:
+            raise CampaignError(
+                f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
+                f"or go on with that one by `moosearch resume {folder.root}`."
+            )
+    run(plan, folder, observer)
+    return Campaign(folder.root)
+
+
+def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any = None) -> Campaign:
+    """Go on with a campaign that was interrupted; what was evaluated is not evaluated again.
+
+    Args:
+        folder: The campaign's folder.
+        overrides: Assignments under ``campaign.evaluator`` or ``campaign.resources``; anything else would
+            make it another campaign.
+        observer: Is told what happens.
+
+    Returns:
+        The finished campaign.
+
+    Raises:
+        CampaignError: There is no campaign in the folder, or it is running.
+    """
+    from moosearch.campaign.run import run
+    from moosearch.campaign.spec import make_plan
+    from moosearch.space.files import load, override
+
+    files = CampaignFolder(folder)
+    if not files.spec.is_file():
+        raise CampaignError(
+            f"{files.root}: no campaign here, `{files.spec.name}` is missing. "
+            "Start one with `moosearch search FILE`."
+        )
+    run(make_plan(override(load(files.spec), overrides)), files, observer)
+    return Campaign(folder)
+
+
+def _identity(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a plan that decides results: not where it runs, nor what is kept."""
+    campaign = {
+        key: value for key, value in tree["campaign"].items() if key not in ("evaluator", "resources", "keep")
+    }
+    threads = tree["campaign"]["resources"]["cpus"]
+    return {**tree, "campaign": campaign | {"resources": {"cpus": threads}}}
+
+
+def first_difference(old: Any, new: Any, path: str = "") -> str:
+    """Name the first place where two plain trees differ, or return an empty string.
+
+    Example:
+        >>> first_difference({"seed": 1}, {"seed": 2})
+        'seed is 1 there and 2 here'
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(k for k in new if k not in old)]:
+            found = first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            if found:
+                return found
+        return ""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            found = first_difference(*pair, f"{path}.{index}")
+            if found:
+                return found
+        return ""
+    return "" if old == new else f"{path} is {old} there and {new} here"

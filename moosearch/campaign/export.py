@@ -1,0 +1,242 @@
+"""Export: a trained candidate becomes a folder that loads and predicts without moosearch."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from moosearch.campaign.card import PARITY_IMAGES, model_card
+from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.ledger import Header
+from moosearch.data import Split
+from moosearch.errors import ExportError
+from moosearch.evaluation import Evaluation
+from moosearch.evaluators.work import versions
+from moosearch.models import RobustNet, count_flops, count_parameters
+from moosearch.registry import build, to_tree
+from moosearch.space.files import dump, load
+from moosearch.training import CandidateSpec
+from moosearch.training.measure import correct_clean, fraction
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit that an exported program may show."""
+
+REPRODUCTION = 0.01
+"""Largest difference of the clean accuracy: another machine's arithmetic may turn a few borderline images."""
+
+
+def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation, target: Path) -> Path:
+    """Export a candidate: weights, ONNX and torch.export programs, manifest, model card, spec.
+
+    The network is rebuilt from its spec and weights and must classify the validation images as it did in
+    the campaign; both programs must give its logits.
+
+    Args:
+        folder: The campaign's folder.
+        header: The campaign's header.
+        evaluation: Whom to export.
+        target: The folder to write; it appears only when everything in it was checked.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        ExportError: The target is in use, the weights are gone, or a check fails.
+    """
+    campaign = load(folder.spec).data
+    for module in campaign.get("imports", []):
+        importlib.import_module(module)
+    spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
+    net = load_network(folder, evaluation, spec)
+    val = spec.dataset.load().val
+    clean = fraction(correct_clean(net, val))
+    _check_reproduces(evaluation, campaign, clean)
+
+    model = net.deployed().eval()
+    if target.exists() and any(target.iterdir()) and not (target / "manifest.json").exists():
+        raise ExportError(f"{target}: the folder exists and is not an export; name another one.")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+            partial / "weights.safetensors",
+        )
+        parity = {
+            "onnx": _export_onnx(model, val, partial / "model.onnx"),
+            "torch_export": _export_program(model, val, partial / "model.pt2"),
+        }
+        for name, difference in parity.items():
+            if not difference <= TOLERANCE:
+                raise ExportError(
+                    f"{name}: the exported program's logits differ by {difference:.2e} from the "
+                    f"network's, allowed are {TOLERANCE:.0e}. Nothing was exported."
+                )
+        write_atomically(partial / "spec.yaml", _spec(header, campaign, evaluation, spec))
+        manifest = _manifest(header, evaluation, spec, model, clean, parity, partial)
+        write_atomically(partial / "CARD.md", model_card(manifest))
+        write_atomically(partial / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: CandidateSpec) -> RobustNet:
+    """Rebuild a trained candidate, with all heads, on the CPU.
+
+    Raises:
+        ExportError: Its weights were not kept, or do not fit.
+    """
+    path = folder.weights(evaluation.candidate.id)
+    if not path.is_file():
+        raise ExportError(
+            f"{path}: the weights are not there. By default those of front members alone are kept; "
+            "`keep: all` in the search space file keeps all."
+        )
+    net = spec.build_network(seed=0)
+    try:
+        net.load_state_dict(load_file(path))
+    except Exception as error:
+        raise ExportError(f"{path}: these are not the candidate's weights: {error}") from error
+    return net.eval()
+
+
+def _check_reproduces(evaluation: Evaluation, campaign: Mapping[str, Any], clean: float) -> None:
+    for objective in campaign["campaign"]["objectives"]:
+        recorded = evaluation.objectives.get(objective.get("label") or objective["name"])
+        if objective["name"] != "clean_accuracy" or recorded is None:
+            continue
+        if abs(recorded - clean) > REPRODUCTION:
+            raise ExportError(
+                f"the weights reach a clean accuracy of {clean:.4f} on validation, and the campaign "
+                f"recorded {recorded:.4f}: weights and record do not belong together."
+            )
+
+
+def _export_onnx(model: nn.Module, images: Split, path: Path) -> float:
+    """Write an ONNX file with a free batch size; return its largest difference of a logit."""
+    import onnxruntime
+
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            (images.x[:2],),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
+
+    return _difference(model, run, images.x)
+
+
+def _export_program(model: nn.Module, images: Split, path: Path) -> float:
+    """Write a torch.export program with a free batch size; return its largest difference of a logit."""
+    with _quiet():
+        program = torch.export.export(
+            model, (images.x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
+        torch.export.save(program, path)
+        loaded = torch.export.load(path).module()
+    return _difference(model, loaded, images.x)
+
+
+@torch.no_grad()
+def _difference(model: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Return the largest difference over two batch sizes."""
+    batches = (x[:PARITY_IMAGES], x[:1])
+    return max(float((model(batch) - other(batch)).abs().max()) for batch in batches)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporters' progress and deprecation notices."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _spec(header: Header, campaign: Mapping[str, Any], evaluation: Evaluation, spec: CandidateSpec) -> str:
+    """Return a search space file without genes: searching it trains this candidate again."""
+    alone = dict(campaign["campaign"]) | {
+        "name": f"{header.name}-{evaluation.candidate.id}",
+        "budget": {"population": 1, "generations": 1},
+    }
+    candidate = to_tree(spec, CandidateSpec)
+    return dump({"imports": campaign.get("imports", []), "campaign": alone, "candidate": candidate})
+
+
+def _manifest(
+    header: Header,
+    evaluation: Evaluation,
+    spec: CandidateSpec,
+    model: nn.Module,
+    clean: float,
+    parity: Mapping[str, float],
+    folder: Path,
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "campaign": header.name,
+        "candidate": evaluation.candidate.id,
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": {
+            "name": "images",
+            "shape": ["batch", *spec.dataset.shape],
+            "dtype": "float32",
+            "range": [0.0, 1.0],
+        },
+        "output": {"name": "logits", "classes": list(spec.dataset.tasks[0].groups)},
+        "objectives": {
+            info.key: {
+                "value": evaluation.objectives[info.key],
+                "sense": info.sense,
+                "unit": info.unit,
+            }
+            for info in header.objectives
+        },
+        "measured_on": "validation split",
+        "clean_accuracy_reproduced": clean,
+        "flops": count_flops(model, spec.dataset.shape),
+        "parameters": count_parameters(model),
+        "parity": dict(parity),
+        "genome": dict(evaluation.candidate.genome),
+        "spec": to_tree(spec, CandidateSpec),
+        "seed": {"campaign": header.seed, "candidate": evaluation.provenance.get("seed")},
+        "versions": {"training": _versions_of(evaluation), "export": versions()},
+        "files": {
+            path.name: {
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in sorted(folder.iterdir())
+        },
+    }
+
+
+def _versions_of(evaluation: Evaluation) -> dict[str, str]:
+    return {name: v for name, v in evaluation.provenance.items() if name in versions()}

@@ -1,0 +1,126 @@
+"""Live progress on the terminal: a panel where there is one, a line a generation where there is not."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from moosearch.campaign.run import Observer
+from moosearch.campaign.spec import Plan
+from moosearch.evaluation import Candidate, Evaluation
+from moosearch.pareto import Front
+
+
+class TerminalProgress(Observer):
+    """Shows generation, candidates done, running and failed, hypervolume, best values and time left."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on a console; use as a context manager."""
+        self._console = console
+        self._live: Live | None = None
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task: Any = None
+        self._plan: Plan | None = None
+        self._workers = self._generation = self._waiting = self._total = 0
+        self._fresh: list[Evaluation] = []
+        self._evaluations: list[Evaluation] = []
+        self._start = time.monotonic()
+
+    def __enter__(self) -> "TerminalProgress":
+        """Start drawing."""
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._draw)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop drawing."""
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, plan: Plan, known: int, workers: int) -> None:
+        """Hear that the campaign starts."""
+        self._plan, self._workers = plan, workers
+        budget = plan.campaign.budget
+        self._total = budget.population * budget.generations
+        self._task = self._bar.add_task(plan.campaign.name, total=self._total, left="")
+        self._start = time.monotonic()
+        goes_on = f", {known} of them known already" if known else ""
+        self._console.print(
+            f"[bold]{plan.campaign.name}[/]: {self._total} candidates in {budget.generations} generations"
+            f"{goes_on}; {workers} at a time",
+            highlight=False,
+        )
+
+    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Hear that a generation starts."""
+        self._generation, self._waiting = number, len(candidates)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Hear that a candidate was stored."""
+        self._waiting -= 1
+        self._fresh.append(evaluation)
+        self._evaluations.append(evaluation)
+        self._advance()
+        if evaluation.status == "failed":
+            self._console.print(
+                f"[red]candidate {evaluation.candidate.id} failed[/]: {evaluation.reason}",
+                highlight=False,
+            )
+
+    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
+        """Hear that a generation ended."""
+        self._evaluations = list(evaluations)
+        self._advance()
+        if self._live is None and self._plan is not None:
+            front = Front.of(self._evaluations, self._plan.objectives)
+            failed = sum(e.status == "failed" for e in self._evaluations)
+            self._console.print(
+                f"generation {number}/{self._plan.campaign.budget.generations}: "
+                f"{len(self._evaluations)} candidates, {failed} failed, front {len(front)}, "
+                f"hypervolume {front.hypervolume():.4f}, {self._left() or 'done'}",
+                highlight=False,
+            )
+
+    def _advance(self) -> None:
+        self._bar.update(self._task, completed=len(self._evaluations), left=self._left())
+
+    def _left(self) -> str:
+        """Say how much time is left, by the pace of this run."""
+        missing = self._total - len(self._evaluations)
+        if not self._fresh or missing <= 0:
+            return ""
+        seconds = (time.monotonic() - self._start) / len(self._fresh) * missing
+        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+    def _draw(self) -> Group | str:
+        if self._plan is None:
+            return "starting ..."
+        front = Front.of(self._evaluations, self._plan.objectives)
+        failed = sum(e.status == "failed" for e in self._evaluations)
+        table = Table.grid(padding=(0, 2))
+        budget = self._plan.campaign.budget
+        table.add_row(
+            f"generation {self._generation}/{budget.generations}",
+            f"running {min(self._waiting, self._workers)}",
+            f"failed {failed}",
+            f"front {len(front)}",
+            f"hypervolume {front.hypervolume():.4f}",
+        )
+        best = "   ".join(
+            f"best {o.key} {front.best(o.key).objectives[o.key]:.5g}"
+            for o in self._plan.objectives
+            if len(front)
+        )
+        return Group(self._bar, table, best)

@@ -1,0 +1,54 @@
+"""Tables of a campaign: views of the ledger, rebuilt at will."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.evaluation import Evaluation
+from moosearch.pareto import Front
+from moosearch.pareto.front import to_frame
+
+
+def write_tables(folder: CampaignFolder, ledger: Ledger) -> None:
+    """Write ``candidates.csv``, ``front.csv`` and ``hypervolume.csv``."""
+    evaluations = ledger.evaluations()
+    front = Front.of(evaluations, ledger.header.objectives)
+    tables = {
+        folder.candidates: candidates_table(evaluations),
+        folder.front: front.to_frame(),
+        folder.hypervolume: hypervolume_table(evaluations, ledger.header),
+    }
+    for path, table in tables.items():
+        write_atomically(path, table.to_csv(index=False))
+
+
+def candidates_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """Return a row a candidate: generation, status, objectives, genes, seconds, reason of failure."""
+    table = to_frame(evaluations)
+    table.insert(1, "generation", [e.generation for e in evaluations])
+    table.insert(2, "status", [e.status for e in evaluations])
+    table.insert(3, "feasible", [e.feasible for e in evaluations])
+    for part in ("train", "measure", "total"):
+        table[f"seconds_{part}"] = [e.seconds.get(part) for e in evaluations]
+    table["reason"] = [e.reason for e in evaluations]
+    return table
+
+
+def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> pd.DataFrame:
+    """Return a row a generation: evaluations so far, size of the front, hypervolume in [0, 1]."""
+    rows = []
+    for generation in sorted({e.generation for e in evaluations}):
+        until = [e for e in evaluations if e.generation <= generation]
+        front = Front.of(until, header.objectives)
+        rows.append(
+            {
+                "generation": generation,
+                "evaluations": len(until),
+                "failed": sum(e.status == "failed" for e in until),
+                "front": len(front),
+                "hypervolume": front.hypervolume(),
+            }
+        )
+    return pd.DataFrame(rows, columns=["generation", "evaluations", "failed", "front", "hypervolume"])

@@ -1,0 +1,136 @@
+"""A campaign from start to end: ask, look up or evaluate, append, tell; once a generation.
+
+Resume is replay: the algorithm starts from its seed, and the ledger answers for what was evaluated.
+"""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Sequence
+
+import pandas as pd
+
+from moosearch.algorithms import ALGORITHMS
+from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.report import write_tables
+from moosearch.campaign.spec import Plan
+from moosearch.errors import CampaignError
+from moosearch.evaluation import Candidate, Evaluation
+from moosearch.evaluators import Outcome, Pool
+from moosearch.evaluators.work import versions
+from moosearch.pareto import Front, to_losses, to_violations
+from moosearch.space.files import dump
+
+
+class Observer:
+    """Is told what happens in a campaign; this one ignores it."""
+
+    def started(self, plan: Plan, known: int, workers: int) -> None:
+        """Hear that the campaign starts, with the number of candidates that the ledger knows already."""
+
+    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Hear that a generation starts, with the candidates that must be evaluated."""
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Hear that a candidate was evaluated and stored."""
+
+    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
+        """Hear that a generation ended, with everything evaluated so far."""
+
+
+def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) -> None:
+    """Run a campaign to its end, or go on with it.
+
+    Args:
+        plan: What to do.
+        folder: Where; created, or holding the same campaign.
+        observer: Is told what happens.
+
+    Raises:
+        CampaignError: Another process runs the campaign, Ray has not what is needed, or the whole first
+            generation failed.
+    """
+    observer = observer or Observer()
+    folder.create()
+    with folder.lock():
+        if not folder.spec.exists():
+            write_atomically(folder.spec, dump(plan.to_tree()))
+            write_atomically(folder.environment, json.dumps(_environment(), indent=2) + "\n")
+        ledger = Ledger.create(folder.storage, _header(plan), plan.space.genes())
+        with plan.campaign.evaluator.open(plan.work, plan.campaign.resources) as pool:
+            known = {e.candidate.id: e for e in ledger.evaluations()}
+            observer.started(plan, len(known), pool.workers)
+            _generations(plan, folder, ledger, pool, known, observer)
+        write_tables(folder, ledger)
+
+
+def _generations(
+    plan: Plan,
+    folder: CampaignFolder,
+    ledger: Ledger,
+    pool: Pool,
+    known: dict[str, Evaluation],
+    observer: Observer,
+) -> None:
+    search = plan.campaign.algorithm.start(plan.problem)
+    texts = [str(constraint) for constraint in plan.constraints]
+    so_far: list[Evaluation] = []
+    for number in range(1, plan.campaign.budget.generations + 1):
+        candidates = search.ask()
+        if not candidates:
+            break
+        positions = {candidate.id: index for index, candidate in enumerate(candidates)}
+        missing = [c for c in candidates if c.id not in known]
+        observer.generation_started(number, missing)
+        if missing:
+            ledger.announce(number, missing)
+        for outcome in pool.evaluate(missing):
+            evaluation = dataclasses.replace(
+                outcome.evaluation,
+                generation=number,
+                index=positions[outcome.evaluation.candidate.id],
+            )
+            _store(folder, ledger, outcome, evaluation)
+            known[evaluation.candidate.id] = evaluation
+            observer.evaluated(evaluation)
+        told = [known[candidate.id] for candidate in candidates]
+        if number == 1 and all(e.status == "failed" for e in told):
+            raise CampaignError(
+                f"all {len(told)} candidates of the first generation failed, the first with: "
+                f"{told[0].reason}. They are stored with their tracebacks in {folder.root}."
+            )
+        so_far += told
+        search.tell(to_losses(told, plan.objectives), to_violations(told, texts))
+        if plan.campaign.keep == "front":
+            folder.keep_models({e.candidate.id for e in Front.of(so_far, plan.objectives)})
+        if missing:
+            write_tables(folder, ledger)
+        observer.generation_finished(number, so_far)
+
+
+def _store(folder: CampaignFolder, ledger: Ledger, outcome: Outcome, evaluation: Evaluation) -> None:
+    """Write weights, then the ledger: what the ledger knows has its weights."""
+    identity = evaluation.candidate.id
+    if outcome.weights:
+        write_atomically(folder.weights(identity), outcome.weights)
+        history = pd.DataFrame(outcome.history).to_csv(index=False)
+        write_atomically(folder.history(identity), history)
+    ledger.append(evaluation)
+
+
+def _header(plan: Plan) -> Header:
+    campaign = plan.campaign
+    return Header(
+        campaign.name,
+        plan.objectives,
+        tuple(str(constraint) for constraint in plan.constraints),
+        ALGORITHMS.name_of(campaign.algorithm),
+        campaign.budget.population,
+        campaign.budget.generations,
+        campaign.seed,
+    )
+
+
+def _environment() -> dict[str, object]:
+    return {"versions": versions(), "machine": platform.machine(), "system": platform.platform()}

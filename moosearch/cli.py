@@ -1,0 +1,330 @@
+"""The command line: parse, call, print, exit code.
+
+0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted.
+"""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from moosearch.errors import MooSearchError, SpecError, nearest
+
+app = typer.Typer(
+    help="Search for adversarially robust neural networks: launch, inspect, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
+FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a leaf: campaign.budget.population=8.", metavar="PATH=VALUE"),
+]
+EvaluatorOption = Annotated[
+    str | None, typer.Option("--evaluator", help="Where candidates are trained: ray or serial.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Candidates at a time, on Ray.", min=1)]
+AddressOption = Annotated[
+    str | None, typer.Option("--ray-address", help="A running Ray cluster, such as auto.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line on stderr."""
+    try:
+        app()
+    except MooSearchError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted: everything evaluated is stored; go on with `moosearch resume DIR`.")
+        sys.exit(130)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Search for adversarially robust neural networks: launch, inspect, export."""
+
+
+@app.command()
+def search(
+    file: FileArgument,
+    assignments: SetOption = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The campaign's folder [results/NAME].")] = None,
+    evaluator: EvaluatorOption = None,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+) -> None:
+    """Launch a campaign, or go on with the same one."""
+    from moosearch.campaign.campaign import search as launch
+    from moosearch.campaign.progress import TerminalProgress
+
+    overrides = [*(assignments or []), *_evaluator_overrides(evaluator, workers, ray_address)]
+    with TerminalProgress(out) as progress:
+        campaign = launch(file, out=to, overrides=overrides, observer=progress)
+    _finish(campaign)
+
+
+@app.command()
+def resume(
+    folder: FolderArgument,
+    evaluator: EvaluatorOption = None,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+) -> None:
+    """Go on with an interrupted campaign; nothing is evaluated twice."""
+    from moosearch.campaign.campaign import resume as go_on
+    from moosearch.campaign.progress import TerminalProgress
+
+    overrides = _evaluator_overrides(evaluator, workers, ray_address)
+    with TerminalProgress(out) as progress:
+        campaign = go_on(folder, overrides=overrides, observer=progress)
+    _finish(campaign)
+
+
+def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
+    overrides = [f"campaign.evaluator={name}"] if name else []
+    if workers is not None and name != "serial":
+        overrides.append(f"campaign.evaluator.workers={workers}")
+    if workers is not None and workers > 1 and name == "serial":
+        raise SpecError("--workers: serial has one worker. Use --evaluator ray for more.")
+    if address is not None:
+        overrides.append(f"campaign.evaluator.address={address}")
+    return overrides
+
+
+def _finish(campaign: Any) -> None:
+    """Print what came of a campaign, draw its plots, and end with 3 where some candidates failed."""
+    plots = campaign.plot()
+    out.print(_front_table(campaign))
+    evaluations = campaign.evaluations
+    failed = sum(e.status == "failed" for e in evaluations)
+    out.print(
+        f"{len(evaluations)} candidates, {failed} failed; hypervolume "
+        f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def status(folder: FolderArgument) -> None:
+    """Say how far a campaign is."""
+    from moosearch.campaign.campaign import Campaign
+    from moosearch.campaign.report import hypervolume_table
+
+    campaign = Campaign(folder)
+    header, evaluations = campaign.header, campaign.evaluations
+    generation, working = campaign.current
+    known = {e.candidate.id for e in evaluations}
+    waiting = [identity for identity in working if identity not in known]
+    failed = [e for e in evaluations if e.status == "failed"]
+    total = header.population * header.generations
+    running = campaign.folder.running
+    finished = not waiting and generation >= header.generations
+    state = "running" if running else "finished" if finished else "stopped"
+    out.print(
+        f"[bold]{header.name}[/]: {state}; generation {generation}/{header.generations}, "
+        f"{len(evaluations)}/{total} candidates done, {len(waiting)} running or waiting, "
+        f"{len(failed)} failed; {header.algorithm}, seed {header.seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("generation", "candidates", "failed", "front", "hypervolume")
+    for row in hypervolume_table(evaluations, header).itertuples():
+        table.add_row(
+            str(row.generation),
+            str(row.evaluations),
+            str(row.failed),
+            str(row.front),
+            f"{row.hypervolume:.4f}",
+        )
+    out.print(table)
+    for objective in header.objectives:
+        if campaign.front.members:
+            best = campaign.front.best(objective.key)
+            value = f"{best.objectives[objective.key]:.6g}"
+            out.print(f"best {objective.key}: {value} ({best.candidate.id})", highlight=False)
+    for evaluation in failed:
+        out.print(f"[red]failed[/] {evaluation.candidate.id}: {evaluation.reason}", highlight=False)
+    if state == "stopped":
+        out.print(f"go on with `moosearch resume {folder}`", highlight=False)
+
+
+@app.command()
+def front(
+    folder: FolderArgument,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the plots, and name them.")] = False,
+    pick: Annotated[
+        str | None, typer.Option("--pick", help="Show one member: knee, best:OBJECTIVE or an id.")
+    ] = None,
+) -> None:
+    """Show the Pareto front: the members, with their objectives and genes."""
+    from moosearch.campaign.campaign import Campaign
+    from moosearch.pareto import Front
+
+    campaign = Campaign(folder)
+    shown = campaign.front
+    if pick is not None:
+        shown = Front((campaign.evaluation(pick),), shown.objectives)
+    if csv:
+        typer.echo(shown.to_frame().to_csv(index=False), nl=False)
+    elif as_json:
+        rows = [
+            {
+                "id": e.candidate.id,
+                "objectives": dict(e.objectives),
+                "metrics": dict(e.metrics),
+                "genome": dict(e.candidate.genome),
+                "spec": e.candidate.spec,
+            }
+            for e in shown
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        out.print(_front_table(campaign, shown))
+    if plot:
+        for path in campaign.plot():
+            err.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _front_table(campaign: Any, shown: Any = None) -> Table:
+    """Return the front as a table: a row a member; genes that are the same in all are left to the CSV."""
+    front = campaign.front
+    shown = shown if shown is not None else front
+    knee = front.knee().candidate.id if len(front) else ""
+    genes = list(dict.fromkeys(path for e in front for path in e.candidate.genome))
+    varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1]
+    header = campaign.header
+    table = Table(
+        title=f"{header.name}: {len(front)} members of the front, hypervolume "
+        f"{front.hypervolume():.4f} (knee marked *)",
+        title_justify="left",
+    )
+    table.add_column("id", no_wrap=True)
+    for objective in header.objectives:
+        table.add_column(objective.key.replace("_", " "), justify="right")
+    table.add_column("genes that differ")
+    for e in shown:
+        genome = {path: value for path, value in e.candidate.genome.items() if path in varying}
+        recipe = ", ".join(
+            value if isinstance(value, str) else f"{path.split('.')[-1]}={value}"
+            for path, value in genome.items()
+        )
+        marked = f"{e.candidate.id}{'*' if e.candidate.id == knee else ''}"
+        values = [_number(e.objectives[o.key]) for o in header.objectives if o.key in e.objectives]
+        table.add_row(marked, *values, recipe)
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+@app.command()
+def export(
+    folder: FolderArgument,
+    pick: Annotated[
+        str, typer.Option("--pick", help="Whom: knee or best:OBJECTIVE.", metavar="RULE")
+    ] = "knee",
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="Whom, by id or its beginning.", metavar="ID")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The folder to write [DIR/exports/ID].")] = None,
+) -> None:
+    """Export a model: weights, ONNX, torch.export program, manifest, model card."""
+    from moosearch.campaign.campaign import Campaign
+
+    campaign = Campaign(folder)
+    target = campaign.export(candidate or pick, to)
+    manifest = json.loads((target / "manifest.json").read_text())
+    values = ", ".join(f"{k} {v['value']:.6g}" for k, v in manifest["objectives"].items())
+    out.print(f"exported candidate {manifest['candidate']} ({values}) to {target}", highlight=False)
+    out.print(
+        f"largest difference of a logit: ONNX {manifest['parity']['onnx']:.1e}, torch.export "
+        f"{manifest['parity']['torch_export']:.1e}",
+        highlight=False,
+    )
+
+
+@app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="A search space file.", metavar="FILE")] = None,
+    assignments: SetOption = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of search space files.")
+    ] = False,
+) -> None:
+    """Check a search space file as a whole, without starting anything."""
+    from moosearch.campaign.schema import json_schema
+    from moosearch.campaign.spec import make_plan
+    from moosearch.space.files import load, override
+
+    if schema:
+        typer.echo(json.dumps(json_schema(), indent=2))
+        return
+    if file is None:
+        raise SpecError("validate: name a search space FILE, or ask for --schema.")
+    plan = make_plan(override(load(file), assignments or []))
+    size = plan.space.size
+    count = "infinitely many" if size == float("inf") else f"{int(size):,}"
+    out.print(
+        f"{file} is valid: {len(plan.space.genes())} genes, {count} candidates, {plan.corners} corners built",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("gene", "values")
+    for path, gene in plan.space.genes().items():
+        labels = getattr(gene, "labels", None)
+        text = " | ".join(map(str, labels)) if labels else json.dumps(gene.to_tree())
+        table.add_row(path, text)
+    out.print(table)
+    objectives = Table("objective", "sense", "unit", "reference point")
+    for info in plan.objectives:
+        objectives.add_row(info.key, info.sense, info.unit, _number(info.reference))
+    out.print(objectives)
+    for constraint in plan.constraints:
+        out.print(f"constraint: {constraint}", highlight=False)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="datasets, architectures, attacks, losses, ...")] = None,
+    imports: Annotated[
+        list[str] | None, typer.Option("--import", help="A module that registers plug-ins.")
+    ] = None,
+) -> None:
+    """Say what can be named in a search space file, with its parameters and defaults."""
+    from moosearch.campaign.spec import REGISTRIES, import_plugins
+    from moosearch.errors import Place
+    from moosearch.registry import describe
+
+    import_plugins(imports, Place(shown=("--import",)))
+    if kind is not None and kind not in REGISTRIES:
+        raise SpecError(f"list: there are no '{kind}'. {nearest(kind, REGISTRIES)}")
+    for plural in [kind] if kind else REGISTRIES:
+        registry = REGISTRIES[plural]
+        table = Table("name", "what it is", "parameters", title=plural, title_justify="left")
+        for name in registry:
+            cls = registry.get(name)
+            summary = (cls.__doc__ or "").strip().split("\n")[0]
+            table.add_row(name, summary, describe(cls))
+        out.print(table)

@@ -1,0 +1,110 @@
+"""What is proposed and what is known of it: `Candidate`, `Objective` descriptions and `Evaluation`.
+
+Plain data without torch: the search, the ledger and the front speak in these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Scalar = str | int | float | bool
+Genome = Mapping[str, Scalar]
+Sense = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A filled candidate spec.
+
+    Attributes:
+        id: 12 hexadecimal digits, the hash of the filled spec.
+        genome: The *active* genes: gene path -> value. A gene under an option that was not chosen is
+            not part of it, so it cannot make two candidates different.
+        spec: The filled candidate spec, plain mappings and lists.
+    """
+
+    id: str
+    genome: Genome
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ObjectiveInfo:
+    """What the search must know of an objective; measured values are stored in natural direction.
+
+    Attributes:
+        key: The name that tables and options use.
+        sense: Whether larger or smaller values are better.
+        unit: Unit of the values, such as ``"fraction"`` or ``"FLOP"``.
+        ideal: The best conceivable value (1 for accuracies, 0 for costs).
+        reference: The coordinate of the hypervolume's reference point, fixed when the campaign starts.
+    """
+
+    key: str
+    sense: Sense
+    unit: str
+    ideal: float
+    reference: float
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a measured value: ``key <= bound`` or ``key >= bound``."""
+
+    key: str
+    relation: Literal["<=", ">="]
+    bound: float
+
+    def violation(self, value: float) -> float:
+        """Return how far a value is beyond the bound, relative to it; <= 0 where it is kept.
+
+        Example:
+            >>> Constraint("flops", "<=", 2e6).violation(3e6)
+            0.5
+        """
+        excess = value - self.bound if self.relation == "<=" else self.bound - value
+        return excess / (abs(self.bound) or 1.0)
+
+    def __str__(self) -> str:
+        """Write the constraint as in a search space file."""
+        return f"{self.key} {self.relation} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a candidate.
+
+    Attributes:
+        candidate: The candidate.
+        status: ``"complete"``, or ``"failed"`` with `error`.
+        objectives: Objective key -> value in natural direction; empty when failed.
+        metrics: Other measured values, such as those that only constraints need.
+        violations: Constraint (as text) -> violation, <= 0 where kept.
+        seconds: Wall-clock seconds by part of the work.
+        provenance: Seed, device and package versions of the run.
+        error: The traceback of a failed candidate.
+        generation: The generation that asked for it, from 1; 0 where it belongs to none.
+        index: Its position in that generation, from 0.
+    """
+
+    candidate: Candidate
+    status: Literal["complete", "failed"]
+    objectives: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    violations: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    generation: int = 0
+    index: int = 0
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it completed and keeps every constraint."""
+        return self.status == "complete" and all(v <= 0 for v in self.violations.values())
+
+    @property
+    def reason(self) -> str:
+        """The last line of the error: exception type and message."""
+        lines = self.error.strip().splitlines()
+        return lines[-1] if lines else ""

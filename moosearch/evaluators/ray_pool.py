@@ -1,0 +1,116 @@
+"""One Ray task a candidate: on a local cluster that lives as long as the campaign, or on a running one."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pydantic
+
+from moosearch.errors import CampaignError
+from moosearch.evaluation import Candidate
+from moosearch.evaluators.evaluator import EVALUATORS, Resources
+from moosearch.evaluators.work import Outcome, Work, evaluate, failure
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
+
+
+@EVALUATORS.register("ray")
+@dataclass(frozen=True)
+class RayPool:
+    """Evaluates on Ray.
+
+    Attributes:
+        workers: Candidates at a time; 0 for as many as the resources allow.
+        address: Address of a running cluster (``auto``, ``host:port`` or ``ray://host:port``); empty to
+            start one on this machine and end it with the campaign.
+    """
+
+    workers: Annotated[int, pydantic.Field(ge=0)] = 0
+    address: str = ""
+
+    @contextmanager
+    def open(self, work: Work, resources: Resources) -> Iterator["_Pool"]:
+        """Connect to Ray or start it; end what was started.
+
+        Raises:
+            CampaignError: No cluster answers, or a candidate fits nowhere in it.
+        """
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        ours = not ray.is_initialized()
+        if ours:
+            try:
+                ray.init(**self._arguments(resources))
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise CampaignError(f"campaign.evaluator: Ray did not start: {error}") from error
+        try:
+            yield _Pool(work, *self._capacity(ray.cluster_resources(), resources))
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _arguments(self, resources: Resources) -> dict[str, Any]:
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self.address:
+            return common | {"address": self.address}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return common | {
+            "address": "local",
+            "num_cpus": max(resources.cpus * (self.workers or 1), cores or 1),
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+
+    def _capacity(self, cluster: dict[str, float], resources: Resources) -> tuple[int, dict[str, float]]:
+        """Return the number of workers and what each asks Ray for."""
+        cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+        workers = self.workers or max(1, int(cpus // resources.cpus))
+        share = resources.gpus
+        if share == "auto":
+            # Ray wants fractions below 1 or whole numbers; four digits is what it tells apart.
+            share = min(1.0, int(1e4 * gpus / workers) / 1e4)
+        assert not isinstance(share, str)
+        for kind, have, need in (("CPUs", cpus, resources.cpus), ("GPUs", gpus, share)):
+            if need > have:
+                raise CampaignError(
+                    f"campaign.resources: a candidate asks for {need:g} {kind}, and the cluster has {have:g}."
+                )
+        return workers, {"num_cpus": resources.cpus, "num_gpus": share}
+
+
+class _Pool:
+    def __init__(self, work: Work, workers: int, options: dict[str, float]) -> None:
+        import ray
+
+        self.workers = workers
+        self._work = ray.put(work)
+        # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
+        # A process that dies is tried once more elsewhere; Python exceptions are outcomes already.
+        self._task = ray.remote(max_calls=0, max_retries=1, **options)(evaluate)
+
+    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+        import ray
+
+        waiting = list(reversed(candidates))
+        running: dict[Any, Candidate] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    candidate = waiting.pop()
+                    running[self._task.remote(self._work, candidate)] = candidate
+                done, _ = ray.wait(list(running), num_returns=1)
+                candidate = running.pop(done[0])
+                try:
+                    outcome: Outcome = ray.get(done[0])
+                except ray.exceptions.RayError as error:
+                    outcome = failure(candidate, f"{type(error).__name__}: {error}")
+                yield outcome
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)

@@ -1,0 +1,168 @@
+"""The work itself: a candidate in, an outcome out; in this process or in a Ray worker. It never raises."""
+
+import functools
+import importlib
+import math
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from moosearch.evaluation import Candidate, Constraint, Evaluation
+from moosearch.seeding import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from moosearch.data import Dataset, Splits
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is the same for all candidates of a campaign; plain data, so that it travels.
+
+    Attributes:
+        seed: Seed of the campaign.
+        objectives: Objectives as in the file, with all defaults.
+        metrics: The same for what only constraints need: objectives that are measured but not optimized.
+        constraints: Bounds on any of both.
+        threads: CPU threads of a candidate. Results may depend on it, so every evaluator obeys it.
+        imports: Modules that register the user's own plug-ins.
+    """
+
+    seed: int
+    objectives: tuple[Mapping[str, Any], ...]
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    threads: int = 1
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back from a candidate.
+
+    Attributes:
+        evaluation: What is known of it now.
+        weights: State of the trained network as safetensors; empty when it failed.
+        history: A row an epoch.
+    """
+
+    evaluation: Evaluation
+    weights: bytes = b""
+    history: tuple[Mapping[str, float], ...] = ()
+
+
+def evaluate(work: Work, candidate: Candidate) -> Outcome:
+    """Train and measure a candidate.
+
+    Everything random in it comes from the campaign's seed and the candidate's id. Whatever goes wrong
+    becomes a failed evaluation with the traceback.
+    """
+    start = time.perf_counter()
+    started = datetime.now(UTC).isoformat()
+    seed = derive_seed(work.seed, "candidate", candidate.id)
+    provenance = {"seed": seed, "started": started, "host": platform.node(), "pid": os.getpid()}
+    try:
+        provenance |= versions()
+        return _train_and_measure(work, candidate, seed, provenance)
+    except Exception:  # a bad candidate is data, not the end of a campaign
+        seconds = {"total": time.perf_counter() - start}
+        return failure(candidate, traceback.format_exc(), seconds, provenance)
+
+
+def failure(
+    candidate: Candidate,
+    error: str,
+    seconds: Mapping[str, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Return the outcome of a candidate that failed with an error text."""
+    return Outcome(
+        Evaluation(candidate, "failed", error=error, seconds=seconds or {}, provenance=provenance or {})
+    )
+
+
+def _train_and_measure(work: Work, candidate: Candidate, seed: int, provenance: dict[str, Any]) -> Outcome:
+    import torch
+    from safetensors.torch import save
+
+    from moosearch.registry import build
+    from moosearch.training import CandidateSpec, Subject, key_of, train
+
+    for module in work.imports:
+        importlib.import_module(module)
+    torch.set_num_threads(work.threads)
+    torch.backends.cudnn.deterministic = True
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    spec: CandidateSpec = build(CandidateSpec, candidate.spec)
+    splits = _splits(spec.dataset, device)
+
+    start = time.perf_counter()
+    net, history = train(spec, splits.train, seed=seed)
+    trained = time.perf_counter()
+    subject = Subject(
+        net, splits.val, spec.dataset.tasks, spec.dataset.shape, derive_seed(work.seed, "judge")
+    )
+    measured = [
+        {key_of(objective): objective.measure(subject) for objective in build_objectives(nodes)}
+        for nodes in (work.objectives, work.metrics)
+    ]
+    end = time.perf_counter()
+
+    values = measured[0] | measured[1]
+    for key, value in values.items():
+        if math.isnan(value):
+            raise ValueError(f"{key} is NaN")
+    evaluation = Evaluation(
+        candidate,
+        "complete",
+        objectives=measured[0],
+        metrics=measured[1],
+        violations={str(c): c.violation(values[c.key]) for c in work.constraints},
+        seconds={"train": trained - start, "measure": end - trained, "total": end - start},
+        provenance=provenance,
+    )
+    state = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return Outcome(evaluation, save(state), tuple(vars(row) for row in history))
+
+
+def build_objectives(nodes: tuple[Mapping[str, Any], ...]) -> list[Any]:
+    """Build objectives from plain data."""
+    from typing import Annotated
+
+    from moosearch.registry import build
+    from moosearch.training import OBJECTIVES, Objective
+
+    return [build(Annotated[Objective, OBJECTIVES], node) for node in nodes]
+
+
+@functools.lru_cache(maxsize=2)
+def _splits(dataset: "Dataset", device: "torch.device") -> "Splits":
+    """Load a dataset once a process, training and validation images on the device."""
+    from moosearch.data import Splits
+
+    splits = dataset.load()
+    return Splits(splits.train.to(device), splits.val.to(device), splits.test)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
+    names = ("moosearch", "torch", "torchvision", "pymoo", "optuna", "numpy", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "ray" in sys.modules:
+        found["ray"] = version("ray")
+    return found

@@ -1,0 +1,17 @@
+"""What is trained: architectures, the multi-task network, and what it costs."""
+
+from moosearch.models import lenet, resnet, small_cnn  # noqa: F401 (registers)
+from moosearch.models.architecture import ARCHITECTURES, Architecture, build_network
+from moosearch.models.cost import count_flops, count_parameters, measure_latency
+from moosearch.models.network import Outputs, RobustNet
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "Outputs",
+    "RobustNet",
+    "build_network",
+    "count_flops",
+    "count_parameters",
+    "measure_latency",
+]

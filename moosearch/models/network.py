@@ -1,0 +1,80 @@
+"""The network of a candidate: normalization, shared trunk, one linear head a task."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """What one forward pass gives.
+
+    Attributes:
+        features: (B, o) trunk output.
+        logits: One (B, G_m) tensor a task, the main task first.
+    """
+
+    features: Tensor
+    logits: tuple[Tensor, ...]
+
+
+class Normalize(nn.Module):
+    """Subtracts a mean and divides by a standard deviation, per channel.
+
+    It is the first layer of the network, so that every eps is in pixel units of [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        """Start as the identity; `fit` sets the statistics."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+
+    def fit(self, x: Tensor) -> None:
+        """Take the statistics of (N, C, H, W) training images."""
+        self.mean.copy_(x.mean(dim=(0, 2, 3), keepdim=True))
+        self.std.copy_(x.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return (x - self.mean) / self.std
+
+
+class RobustNet(nn.Module):
+    """Hard parameter sharing: ``f_m = h_m . g`` with a trunk g and a linear head h_m a task."""
+
+    def __init__(self, trunk: nn.Module, features: int, channels: int, groups: list[int]) -> None:
+        """Put the network together.
+
+        Args:
+            trunk: (B, C, H, W) -> (B, features).
+            features: Width o of the trunk's output.
+            channels: C of the images.
+            groups: Number of groups of each task, the main task first.
+        """
+        super().__init__()
+        self.normalize = Normalize(channels)
+        self.trunk = trunk
+        self.heads = nn.ModuleList(nn.Linear(features, size) for size in groups)
+        self.features = features
+
+    def outputs(self, x: Tensor) -> Outputs:
+        """Run the trunk once and every head on it.
+
+        Args:
+            x: (B, C, H, W) images in [0, 1].
+        """
+        features = self.trunk(self.normalize(x))
+        return Outputs(features, tuple(head(features) for head in self.heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the main logits: (B, C, H, W) -> (B, K)."""
+        logits: Tensor = self.heads[0](self.trunk(self.normalize(x)))
+        return logits
+
+    def deployed(self) -> nn.Sequential:
+        """Return the network without auxiliary heads; it shares the parameters of this one."""
+        return nn.Sequential(self.normalize, self.trunk, self.heads[0])

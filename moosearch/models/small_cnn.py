@@ -1,0 +1,38 @@
+"""A small convolutional network for small images."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from moosearch.models.architecture import ARCHITECTURES, halvings
+from moosearch.registry import Count
+
+
+@ARCHITECTURES.register("small_cnn")
+@dataclass(frozen=True)
+class SmallCnn:
+    """Convolutions 3x3 with batch normalization; every second one doubles the width and halves the image.
+
+    Attributes:
+        width: Channels of the first convolution.
+        depth: Number of convolutions.
+    """
+
+    width: Count = 16
+    depth: Count = 3
+
+    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        """Build the trunk: (B, C, H, W) -> (B, o)."""
+        halvings(shape, self.depth // 2, "small_cnn")
+        layers: list[nn.Module] = []
+        inputs = shape[0]
+        for index in range(self.depth):
+            stride = 2 if index % 2 else 1
+            outputs = self.width * 2 ** ((index + 1) // 2)
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+            inputs = outputs
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs

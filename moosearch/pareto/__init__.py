@@ -1,0 +1,14 @@
+"""Multi-objective maths on arrays: dominance, hypervolume, the front. Imports no torch."""
+
+from moosearch.pareto.dominance import non_dominated, to_losses, to_violations
+from moosearch.pareto.front import Front
+from moosearch.pareto.hypervolume import contributions, hypervolume
+
+__all__ = [
+    "Front",
+    "contributions",
+    "hypervolume",
+    "non_dominated",
+    "to_losses",
+    "to_violations",
+]

@@ -1,0 +1,76 @@
+"""Objectives as losses, and who dominates whom. The only place where a sign is flipped."""
+
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+from moosearch.evaluation import Evaluation, ObjectiveInfo
+
+Array = NDArray[np.float64]
+
+
+def to_losses(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Array:
+    """Write objectives as losses that are all minimized and comparable.
+
+    Each coordinate is scaled so that 0 is the ideal and 1 the reference point; a failed candidate lies
+    at the reference point.
+
+    Args:
+        evaluations: N evaluations.
+        objectives: J objectives.
+
+    Returns:
+        (N, J) losses.
+
+    Example:
+        >>> from moosearch.evaluation import Candidate
+        >>> accuracy = ObjectiveInfo("accuracy", "maximize", "fraction", ideal=1.0, reference=0.0)
+        >>> to_losses([Evaluation(Candidate("0", {}, {}), "complete", {"accuracy": 0.75})], [accuracy])
+        array([[0.25]])
+    """
+    rows = [
+        [(o.ideal - e.objectives.get(o.key, o.reference)) / (o.ideal - o.reference) for o in objectives]
+        for e in evaluations
+    ]
+    return np.asarray(rows, dtype=np.float64).reshape(len(evaluations), len(objectives))
+
+
+def to_violations(evaluations: Sequence[Evaluation], constraints: Sequence[str]) -> Array:
+    """Write constraint violations as an array; a failed candidate violates everything.
+
+    Args:
+        evaluations: N evaluations.
+        constraints: C constraints, as text.
+
+    Returns:
+        (N, C + 1) violations, <= 0 where kept; the last column says whether the candidate failed.
+    """
+    rows = [
+        [*(e.violations.get(c, 1.0) for c in constraints), float(e.status == "failed")] for e in evaluations
+    ]
+    return np.asarray(rows, dtype=np.float64).reshape(len(evaluations), len(constraints) + 1)
+
+
+def non_dominated(losses: Array) -> NDArray[np.bool_]:
+    """Mark the non-dominated rows; of equal rows all are kept.
+
+    Args:
+        losses: (N, J), all minimized.
+
+    Returns:
+        (N,) booleans.
+
+    Raises:
+        ValueError: A loss is NaN.
+
+    Example:
+        >>> non_dominated(np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]))
+        array([ True,  True, False])
+    """
+    if np.isnan(losses).any():
+        raise ValueError("losses contain NaN: a failed candidate has no place on a front")
+    if len(losses) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=np.bool_)

@@ -1,0 +1,7 @@
+"""How candidates are trained and measured."""
+
+from moosearch.training.objectives import OBJECTIVES, Objective, Subject, key_of
+from moosearch.training.spec import CandidateSpec
+from moosearch.training.train import Epoch, train
+
+__all__ = ["OBJECTIVES", "CandidateSpec", "Epoch", "Objective", "Subject", "key_of", "train"]

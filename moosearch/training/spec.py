@@ -1,0 +1,85 @@
+"""The schema of a candidate: data, architecture, and how it is trained."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pydantic
+
+from moosearch.attacks import ATTACKS, Attack
+from moosearch.attacks.gradient import Pgd
+from moosearch.data import DATASETS, Dataset
+from moosearch.errors import SpecError
+from moosearch.losses import LOSSES, Loss
+from moosearch.losses.classification import CrossEntropy
+from moosearch.models import ARCHITECTURES, Architecture, RobustNet, build_network
+from moosearch.registry import Count, NonNegative, Number, Positive
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """How weights move.
+
+    Attributes:
+        kind: ``sgd`` (with Nesterov momentum) or ``adamw``.
+        lr: Largest learning rate.
+        momentum: Of SGD; unused by AdamW.
+        weight_decay: Of all weights that are matrices or kernels; none on biases and batch normalization.
+        schedule: ``cosine`` to zero, ``one_cycle`` (up for 30 %, then down), or ``constant``.
+    """
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        attack: What perturbs the training images.
+        loss: Loss of the main task.
+        auxiliary_weight: Weight of the cross-entropy of each auxiliary task on the adversarial images
+            (Hyun & Park 2024, eqs. 5 and 6: 1).
+        optimizer: How weights move.
+    """
+
+    epochs: Count = 10
+    batch_size: Annotated[int, pydantic.Field(ge=2)] = 64
+    attack: Annotated[Attack, ATTACKS] = Pgd()
+    loss: Annotated[Loss, LOSSES] = CrossEntropy()
+    auxiliary_weight: NonNegative = 1.0
+    optimizer: OptimizerSpec = OptimizerSpec()
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """Everything that decides what a candidate is.
+
+    Attributes:
+        dataset: What is learned.
+        architecture: What is trained.
+        training: How.
+    """
+
+    dataset: Annotated[Dataset, DATASETS]
+    architecture: Annotated[Architecture, ARCHITECTURES]
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+
+    def __post_init__(self) -> None:
+        """Check what concerns several fields."""
+        if self.training.attack.multitask and not self.dataset.auxiliary:
+            name = ATTACKS.name_of(self.training.attack)
+            raise SpecError(f"the attack '{name}' needs auxiliary tasks, and dataset.auxiliary is empty.")
+
+    def build_network(self, seed: int) -> RobustNet:
+        """Build the network with all heads, initialized from a seed, on the CPU.
+
+        Raises:
+            SpecError: The images are too small for the architecture.
+        """
+        return build_network(self.architecture, self.dataset.shape, self.dataset.tasks, seed=seed)
