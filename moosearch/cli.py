@@ -3,9 +3,11 @@
 0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted.
 """
 
+import contextlib
 import json
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,9 +50,6 @@ def main() -> None:
             traceback.print_exc()
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted: everything evaluated is stored; go on with `moosearch resume DIR`.")
-        sys.exit(130)
 
 
 @app.callback()
@@ -74,7 +73,7 @@ def search(
     from moosearch.campaign.progress import TerminalProgress
 
     overrides = [*(assignments or []), *_evaluator_overrides(evaluator, workers, ray_address)]
-    with TerminalProgress(out) as progress:
+    with _interruptible(), TerminalProgress(out) as progress:
         campaign = launch(file, out=to, overrides=overrides, observer=progress)
     _finish(campaign)
 
@@ -91,9 +90,19 @@ def resume(
     from moosearch.campaign.progress import TerminalProgress
 
     overrides = _evaluator_overrides(evaluator, workers, ray_address)
-    with TerminalProgress(out) as progress:
+    with _interruptible(), TerminalProgress(out) as progress:
         campaign = go_on(folder, overrides=overrides, observer=progress)
     _finish(campaign)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a campaign with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("interrupted: what was evaluated is stored; go on with `moosearch resume DIR`.")
+        raise typer.Exit(130) from None
 
 
 def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
@@ -138,10 +147,11 @@ def status(folder: FolderArgument) -> None:
     total = header.population * header.generations
     running = campaign.folder.running
     finished = not waiting and generation >= header.generations
+    waiting_are = "running or waiting" if running else "unfinished"
     state = "running" if running else "finished" if finished else "stopped"
     out.print(
         f"[bold]{header.name}[/]: {state}; generation {generation}/{header.generations}, "
-        f"{len(evaluations)}/{total} candidates done, {len(waiting)} running or waiting, "
+        f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
         f"{len(failed)} failed; {header.algorithm}, seed {header.seed}",
         highlight=False,
         soft_wrap=True,
@@ -221,7 +231,7 @@ def _front_table(campaign: Any, shown: Any = None) -> Table:
     )
     table.add_column("id", no_wrap=True)
     for objective in header.objectives:
-        table.add_column(objective.key.replace("_", " "), justify="right")
+        table.add_column(objective.key.replace("_", "\n"), justify="right")
     table.add_column("genes that differ")
     for e in shown:
         genome = {path: value for path, value in e.candidate.genome.items() if path in varying}

@@ -186,6 +186,7 @@ def validate_leaf(value: Any, hint: Any, place: Place) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        expected = expected.replace("greater than or equal to", "at least").replace("greater", "more")
         names = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
         hint_text = f" {nearest(value, names)}" if names and isinstance(value, str) else ""
         raise place.error(f"got {value!r}, expected {expected}.{hint_text}") from None

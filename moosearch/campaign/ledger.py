@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from moosearch.errors import CampaignError
@@ -76,7 +78,8 @@ class Ledger:
             load_if_exists=True,
         )
         if "header" not in study.user_attrs:
-            study.set_metric_names([objective.key for objective in header.objectives])
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                study.set_metric_names([objective.key for objective in header.objectives])
             stored = dataclasses.asdict(header) | {"format": FORMAT}
             study.set_user_attr("header", stored)
         return cls(study, header, genes)

@@ -4,7 +4,7 @@ Each function draws one figure from evaluations and returns it; `save` writes al
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.report import hypervolume_table
 from moosearch.evaluation import Evaluation, ObjectiveInfo, Scalar
 from moosearch.pareto import Front
+from moosearch.pareto.dominance import Array
 
 DOMINATED, MEMBER, KNEE = "#b8bec6", "#1f5fa8", "#d1495b"
+LOG_RATIO = 10
+"""Positive values that span more than this are drawn on a logarithmic axis."""
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -65,19 +70,20 @@ def save(folder: Path, evaluations: Sequence[Evaluation], header: Header) -> lis
 def axis_label(objective: ObjectiveInfo) -> str:
     """Return the text of an axis: name, unit, and which way is better."""
     arrow = "higher" if objective.sense == "maximize" else "lower"
-    unit = "" if objective.unit in ("fraction", objective.key) else f" [{objective.unit}]"
+    told = objective.unit.lower().rstrip("s") == objective.key.rstrip("s")
+    unit = "" if told or objective.unit == "fraction" else f" [{objective.unit}]"
     return f"{objective.key.replace('_', ' ')}{unit} ({arrow} is better)"
 
 
 def pairs(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Figure:
     """Draw every pair of objectives: the front, the knee, and what they dominate.
 
-    With three objectives, the color of a member is the one that is not on the axes.
+    With three objectives, the color of a member is the one that is not on the axes. The axes cover the
+    range of the front.
     """
     front = Front.of(evaluations, objectives)
     members = {e.candidate.id for e in front}
     others = [e for e in evaluations if e.feasible and e.candidate.id not in members]
-    knee = front.knee()
     combinations = list(itertools.combinations(objectives, 2))
     columns = min(3, len(combinations))
     rows = -(-len(combinations) // columns)
@@ -88,50 +94,76 @@ def pairs(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]
     for axes, (first, second) in zip(grid.flat, combinations, strict=False):
         # Costs go on the horizontal axis: the eye reads "what do I get for it".
         across, up = (second, first) if second.sense == "minimize" else (first, second)
-        axes.scatter(
-            [e.objectives[across.key] for e in others],
-            [e.objectives[up.key] for e in others],
-            s=14,
-            color=DOMINATED,
-            linewidths=0,
-            label="dominated",
-        )
-        rest = [o for o in objectives if o not in (first, second)]
-        color: dict[str, object] = {"color": MEMBER}
-        if len(rest) == 1:
-            color = {"c": [e.objectives[rest[0].key] for e in front], "cmap": "viridis"}
-        points = axes.scatter(
-            [e.objectives[across.key] for e in front],
-            [e.objectives[up.key] for e in front],
-            s=34,
-            edgecolors="white",
-            linewidths=0.5,
-            label="front",
-            **color,
-        )
-        if len(rest) == 1:
-            figure.colorbar(points, ax=axes, label=rest[0].key.replace("_", " "))
-        axes.scatter(
-            [knee.objectives[across.key]],
-            [knee.objectives[up.key]],
-            s=90,
-            facecolors="none",
-            edgecolors=KNEE,
-            linewidths=1.6,
-            label="knee",
-        )
-        axes.set_xlabel(axis_label(across))
-        axes.set_ylabel(axis_label(up))
-        if across.sense == "minimize" and _ratio(evaluations, across.key) > 20:
-            axes.set_xscale("log")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
+        rest = [o for o in objectives if o not in (across, up)]
+        _pair(axes, across, up, rest[0] if len(rest) == 1 else None, front, others)
+    handles = [
+        _dot(MEMBER, 6, f"front ({len(front)})"),
+        _dot(DOMINATED, 4, f"dominated ({len(others)})"),
+        _dot(KNEE, 9, "knee", fillstyle="none"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
 
-def _ratio(evaluations: Sequence[Evaluation], key: str) -> float:
-    values = [e.objectives[key] for e in evaluations if key in e.objectives]
-    return max(values) / min(values) if values and min(values) > 0 else 1.0
+def _pair(
+    axes: Axes,
+    across: ObjectiveInfo,
+    up: ObjectiveInfo,
+    shade: ObjectiveInfo | None,
+    front: Front,
+    others: Sequence[Evaluation],
+) -> None:
+    x, y = _values(front, across), _values(front, up)
+    axes.scatter(_values(others, across), _values(others, up), s=14, color=DOMINATED, linewidths=0)
+    color: dict[str, Any] = {"color": MEMBER}
+    if shade is not None:
+        color = {"c": _values(front, shade), "cmap": "viridis"}
+    points = axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, **color)
+    if shade is not None and axes.figure is not None:
+        axes.figure.colorbar(
+            points, ax=axes, label=shade.key.replace("_", " "), format=_formatter(_values(front, shade))
+        )
+    knee = front.members.index(front.knee())
+    axes.scatter(x[knee], y[knee], s=90, facecolors="none", edgecolors=KNEE, linewidths=1.6)
+    axes.set(xlabel=axis_label(across), ylabel=axis_label(up))
+    _fit(axes, "x", x, across)
+    _fit(axes, "y", y, up)
+
+
+def _values(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Array:
+    return np.array([e.objectives[objective.key] for e in evaluations])
+
+
+def _fit(axes: Axes, name: str, values: Array, objective: ObjectiveInfo) -> None:
+    """Fit an axis to the front: what lies far outside would squeeze it."""
+    low, high = values.min(), values.max()
+    margin = 0.08 * ((high - low) or abs(high) or 1.0)
+    axis = getattr(axes, f"{name}axis")
+    if objective.unit != "fraction" and low > 0 and high / low >= LOG_RATIO:
+        axes.set(**{f"{name}scale": "log", f"{name}lim": (low / 1.3, high * 1.3)})
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set(**{f"{name}lim": (low - margin, high + margin)})
+    formatter = _formatter(values)
+    if formatter is not None:
+        axis.set_major_formatter(formatter)
+
+
+def _formatter(values: Array) -> EngFormatter | None:
+    return EngFormatter(sep="") if values.max() >= 1000 else None
+
+
+def _dot(color: str, size: float, label: str, fillstyle: Any = "full") -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=color,
+        linestyle="none",
+        marker="o",
+        markersize=size,
+        fillstyle=fillstyle,
+        label=label,
+    )
 
 
 def parallel(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Figure:
@@ -180,7 +212,7 @@ def _objective_axis(axes: Axes, position: int, objective: ObjectiveInfo, front: 
     better, worse = max(values), min(values)
     if objective.sense == "minimize":
         better, worse = worse, better
-    _ticks(axes, position, {0.0: f"{worse:.4g}", 1.0: f"{better:.4g}"})
+    _ticks(axes, position, {0.0: _short(worse), 1.0: _short(better)})
     return [(v - worse) / (better - worse) if better != worse else 0.5 for v in values]
 
 
@@ -191,9 +223,16 @@ def _gene_axis(axes: Axes, position: int, path: str, genomes: Sequence[Mapping[s
         places = {label: i / (len(labels) - 1) for i, label in enumerate(labels)}
         _ticks(axes, position, {height: label for label, height in places.items()})
         return [places[str(value)] for value in values]
-    low, high = (float(f(values)) for f in (min, max))
-    _ticks(axes, position, {0.0: f"{low:.4g}", 1.0: f"{high:.4g}"})
-    return [(float(value) - low) / (high - low) for value in values]
+    numbers = np.array(values, dtype=np.float64)
+    low, high = numbers.min(), numbers.max()
+    _ticks(axes, position, {0.0: _short(low), 1.0: _short(high)})
+    if low > 0 and high / low >= LOG_RATIO:
+        numbers, low, high = np.log(numbers), np.log(low), np.log(high)
+    return list((numbers - low) / (high - low))
+
+
+def _short(value: float) -> str:
+    return EngFormatter(places=1, sep="")(value) if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _ticks(axes: Axes, position: int, labels: Mapping[float, str]) -> None:

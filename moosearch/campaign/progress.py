@@ -86,10 +86,11 @@ class TerminalProgress(Observer):
         if self._live is None and self._plan is not None:
             front = Front.of(self._evaluations, self._plan.objectives)
             failed = sum(e.status == "failed" for e in self._evaluations)
+            left = f", {self._left()}" if self._left() else ""
             self._console.print(
                 f"generation {number}/{self._plan.campaign.budget.generations}: "
                 f"{len(self._evaluations)} candidates, {failed} failed, front {len(front)}, "
-                f"hypervolume {front.hypervolume():.4f}, {self._left() or 'done'}",
+                f"hypervolume {front.hypervolume():.4f}{left}",
                 highlight=False,
             )
 

@@ -23,7 +23,7 @@ from moosearch.losses import LOSSES
 from moosearch.models import ARCHITECTURES, RobustNet
 from moosearch.registry import Count, Number, Registry, build, check_fields, to_tree
 from moosearch.seeding import derive_seed
-from moosearch.space import SearchSpace
+from moosearch.space import Choice, SearchSpace
 from moosearch.space.files import Document
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective, Subject, key_of
 from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
@@ -267,16 +267,24 @@ def _corner(
     """
     import torch
 
+    candidate = space.candidate(genome)
     try:
-        built: CandidateSpec = build(CandidateSpec, space.candidate(genome).spec, place)
-        with torch.device(device):
-            try:
-                return built, built.build_network(seed=0).eval()
-            except SpecError as error:
-                raise place.child("architecture").error(str(error)) from None
+        built: CandidateSpec = build(CandidateSpec, candidate.spec, place)
     except SpecError as error:
-        at = ", ".join(f"{path}={value}" for path, value in genome.items())
-        raise SpecError(f"{error} (at {at})" if at else str(error)) from None
+        genes = space.genes()
+        choices = {p: v for p, v in candidate.genome.items() if isinstance(genes[p], Choice)}
+        raise SpecError(f"{error}{_at(choices)}") from None
+    try:
+        with torch.device(device):
+            return built, built.build_network(seed=0).eval()
+    except SpecError as error:
+        widths = {p: v for p, v in candidate.genome.items() if p.startswith("architecture")}
+        raise place.child("architecture").error(f"{error}{_at(widths)}") from None
+
+
+def _at(genome: Genome) -> str:
+    values = ", ".join(f"{path}={value}" for path, value in genome.items())
+    return f" (at {values})" if values else ""
 
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -1,0 +1,269 @@
+"""The loop: resume is replay, nothing is evaluated twice, failures are data."""
+
+import dataclasses
+import sys
+import textwrap
+
+import optuna
+import pytest
+
+import moosearch
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.run import Observer, run
+from moosearch.campaign.spec import make_plan
+from moosearch.errors import CampaignError, Place
+from moosearch.evaluators import work
+from moosearch.space.files import Document
+
+
+class StopError(Exception):
+    """Stands for a death of the process."""
+
+
+class StopAfter(Observer):
+    def __init__(self, count):
+        self.left = count
+
+    def evaluated(self, evaluation):
+        self.left -= 1
+        if self.left == 0:
+            raise StopError
+
+
+@pytest.fixture
+def count_trainings(monkeypatch):
+    """Candidates that were really trained, by id."""
+    trained = []
+    real = work._train_and_measure
+
+    def counting(work, candidate, *arguments):
+        trained.append(candidate.id)
+        return real(work, candidate, *arguments)
+
+    monkeypatch.setattr(work, "_train_and_measure", counting)
+    return trained
+
+
+def plan_of(data, **campaign):
+    data["campaign"] |= {"name": "tiny", **campaign}
+    return make_plan(Document(data, Place()))
+
+
+def rows(campaign):
+    """What must not depend on where, when and how often: all but times."""
+    return [
+        (e.generation, e.index, e.candidate, e.status, e.objectives, e.metrics, e.violations)
+        for e in campaign.evaluations
+    ]
+
+
+@pytest.mark.parametrize("after", [1, 4, 6])
+def test_resume_equals_an_uninterrupted_run(tiny, tmp_path, finished, count_trainings, after):
+    folder = CampaignFolder(tmp_path / "killed")
+    with pytest.raises(StopError):
+        run(plan_of(tiny(), keep="all"), folder, StopAfter(after))
+    assert len(moosearch.Campaign(folder.root).evaluations) == after
+    campaign = moosearch.resume(folder.root)
+    assert rows(campaign) == rows(finished)
+    assert sorted(count_trainings) == sorted(e.candidate.id for e in finished.evaluations)
+    assert folder.front.read_text() == finished.folder.front.read_text()
+    for evaluation in finished.evaluations:
+        mine = folder.weights(evaluation.candidate.id).read_bytes()
+        assert mine == finished.folder.weights(evaluation.candidate.id).read_bytes()
+
+
+def test_a_finished_campaign_trains_nothing_again(tiny, finished, count_trainings):
+    again = moosearch.search(
+        tiny(),
+        out=finished.folder.root,
+        overrides=["campaign.name=tiny", "campaign.keep=all"],
+    )
+    assert count_trainings == []
+    assert rows(again) == rows(finished)
+
+
+def test_weights_are_on_disk_before_the_ledger_knows(tiny, tmp_path, monkeypatch):
+    folder = CampaignFolder(tmp_path / "order")
+    from moosearch.campaign.ledger import Ledger
+
+    def append(self, evaluation):
+        assert folder.weights(evaluation.candidate.id).is_file()
+        raise StopError
+
+    monkeypatch.setattr(Ledger, "append", append)
+    with pytest.raises(StopError):
+        run(plan_of(tiny()), folder)
+
+
+def test_only_front_members_keep_their_weights(tiny, tmp_path):
+    campaign = moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.name=tiny"])
+    kept = {path.name for path in campaign.folder.models.iterdir()}
+    assert kept == {e.candidate.id for e in campaign.front}
+
+
+def test_a_second_process_is_refused(tiny, tmp_path):
+    folder = CampaignFolder(tmp_path / "c")
+    folder.create()
+    assert not folder.running
+    with folder.lock():
+        assert folder.running
+        with pytest.raises(CampaignError, match="another process"):
+            run(plan_of(tiny()), folder)
+    assert not folder.running
+
+
+def test_seeds_come_from_campaign_and_candidate(tiny, tmp_path, finished):
+    other = moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.name=tiny", "campaign.seed=4"])
+    first = {e.candidate.id for e in finished.evaluations if e.generation == 1}
+    assert not first & {e.candidate.id for e in other.evaluations if e.generation == 1}
+    seeds = {e.provenance["seed"] for e in finished.evaluations}
+    assert len(seeds) == len(finished.evaluations)
+
+
+def test_constraints_are_measured_stored_and_kept(tiny, tmp_path):
+    bound = 1000
+    campaign = moosearch.search(
+        tiny(),
+        out=tmp_path / "c",
+        overrides=["campaign.name=tiny", f"campaign.constraints=[parameters <= {bound}]"],
+    )
+    for evaluation in campaign.evaluations:
+        violation = evaluation.violations["parameters <= 1000"]
+        assert violation == (evaluation.metrics["parameters"] - bound) / bound
+    assert any(not e.feasible for e in campaign.evaluations)
+    assert all(e.metrics["parameters"] <= bound for e in campaign.front)
+    study = optuna.load_study(study_name="tiny", storage=campaign.folder.storage)
+    assert {t.number for t in study.best_trials} == {
+        t.number
+        for t in study.trials
+        if t.user_attrs["candidate"] in {e.candidate.id for e in campaign.front}
+    }
+
+
+def test_a_campaign_without_genes_is_one_training(tiny, tmp_path):
+    data = tiny()
+    data["candidate"]["architecture"] = {"name": "small_cnn", "width": 4, "depth": 2}
+    data["candidate"]["training"] = {"epochs": 1, "batch_size": 256}
+    campaign = moosearch.search(data, out=tmp_path / "c")
+    assert len(campaign.evaluations) == len(campaign.front) == 1
+    assert campaign.plot()
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from moosearch.losses import LOSSES, Terms
+
+
+@LOSSES.register("{name}")
+@dataclass(frozen=True)
+class Faulty:
+    '''A loss that fails for one learning of two.'''
+
+    fails: bool = True
+    needs_clean: ClassVar[bool] = False
+
+    def __call__(self, clean, adversarial, labels):
+        if self.fails:
+            {fault}
+        return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Write a user's own module with a faulty loss; return its name."""
+
+    def write(name, fault):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(PLUGIN).format(name=name, fault=fault))
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    yield write
+    from moosearch.losses import LOSSES
+
+    for name in [name for name in LOSSES if name.startswith("faulty")]:
+        del LOSSES._classes[name]
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "reason"),
+    [
+        ("faulty_raise", "raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("faulty_nan", "return Terms(adversarial.logits[0].sum() * float('nan'))", "diverged"),
+    ],
+)
+def test_failed_candidates_are_data(tiny, tmp_path, plugin, name, fault, reason):
+    data = tiny()
+    data["imports"] = [plugin(name, fault)]
+    data["candidate"]["training"]["loss"] = {"name": name, "fails": {"choice": [True, False]}}
+    campaign = moosearch.search(data, out=tmp_path / "c", overrides=["campaign.name=tiny"])
+    failed = [e for e in campaign.evaluations if e.status == "failed"]
+    assert failed
+    for evaluation in campaign.evaluations:
+        assert (evaluation.status == "failed") == evaluation.candidate.genome["training.loss.fails"]
+    assert all(reason in e.reason and "Traceback" in e.error for e in failed)
+    assert all(e.status == "complete" for e in campaign.front)
+    assert (campaign.folder.candidates).read_text().count("failed") == len(failed)
+
+
+def test_a_first_generation_that_fails_as_a_whole_ends_the_campaign(tiny, tmp_path, plugin):
+    data = tiny()
+    data["imports"] = [plugin("faulty_all", "raise RuntimeError('no luck')")]
+    data["candidate"]["training"]["loss"] = "faulty_all"
+    with pytest.raises(CampaignError, match=r"all 4 candidates of the first generation failed.*no luck"):
+        moosearch.search(data, out=tmp_path / "c")
+
+
+def test_test_images_are_never_touched(tiny, tmp_path, monkeypatch):
+    from moosearch.data import Splits
+    from moosearch.data.digits import Digits
+
+    class Forbidden:
+        def __getattr__(self, name):
+            raise AssertionError("the test split was used in a search")
+
+    real = Digits.load
+    monkeypatch.setattr(Digits, "load", lambda self: Splits(real(self).train, real(self).val, Forbidden()))
+    work._splits.cache_clear()
+    campaign = moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.budget.generations=1"])
+    work._splits.cache_clear()
+    assert all(e.status == "complete" for e in campaign.evaluations)
+
+
+def test_observer_hears_everything_in_order(tiny, tmp_path):
+    heard = []
+
+    class Recorder(Observer):
+        def started(self, plan, known, workers):
+            heard.append(("started", known, workers))
+
+        def generation_started(self, number, candidates):
+            heard.append(("generation", number, len(candidates)))
+
+        def evaluated(self, evaluation):
+            heard.append(("evaluated", evaluation.generation, evaluation.index))
+
+        def generation_finished(self, number, evaluations):
+            heard.append(("finished", number, len(evaluations)))
+
+    run(plan_of(tiny()), CampaignFolder(tmp_path / "c"), Recorder())
+    expected = [("started", 0, 1)]
+    for number in (1, 2):
+        expected.append(("generation", number, 4))
+        expected += [("evaluated", number, index) for index in range(4)]
+        expected.append(("finished", number, 4 * number))
+    assert heard == expected
+
+
+def test_evaluations_survive_the_ledger(finished):
+    from moosearch.campaign.ledger import Header, Ledger
+
+    again = Ledger.open(finished.folder.storage)
+    assert dataclasses.asdict(again.header) == dataclasses.asdict(finished.header)
+    assert isinstance(again.header, Header)
+    assert again.evaluations() == finished.evaluations

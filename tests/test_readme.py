@@ -1,0 +1,74 @@
+"""What README shows is run."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import moosearch
+from moosearch.campaign.spec import make_plan
+from moosearch.errors import Place
+from moosearch.space.files import Document, load
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("README.md", "python")
+    scope = {}
+    exec(example, scope)
+    assert scope["folder"].joinpath("manifest.json").is_file()
+    assert len(scope["campaign"].evaluations) == 8
+    assert "robust_accuracy" in capsys.readouterr().out
+
+
+def test_the_space_in_readme_is_valid():
+    (text,) = blocks("README.md", "yaml")
+    data = {"campaign": {"name": "readme"}, **yaml.safe_load(text)}
+    assert len(make_plan(Document(data, Place())).space.genes()) == 8
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_spaces_are_valid(path):
+    plan = make_plan(load(path))
+    assert plan.campaign.name == path.stem
+
+
+def test_the_plugin_in_the_docs_works(tmp_path, monkeypatch):
+    (code,) = blocks("search_spaces/README.md", "python")
+    (tmp_path / "documented_plugin.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    data = load(ROOT / "search_spaces/digits.yaml").data
+    data["imports"] = ["documented_plugin"]
+    data["candidate"]["training"]["loss"] = {"name": "smoothed", "smoothing": {"real": [0, 0.3]}}
+    data["candidate"]["training"]["epochs"] = 1
+    data["campaign"] |= {"evaluator": "serial", "budget": {"population": 2, "generations": 1}}
+    try:
+        campaign = moosearch.search(data, out="c")
+    finally:
+        from moosearch.losses import LOSSES
+
+        LOSSES._classes.pop("smoothed", None)
+    assert {e.status for e in campaign.evaluations} == {"complete"}
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "search_spaces/README.md", "results/README.md", "moosearch/README.md"]
+)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / path).read_text()):
+        assert (ROOT / path).parent.joinpath(target).exists(), target
+
+
+def test_a_campaign_of_an_older_version_opens():
+    reference = moosearch.Campaign(ROOT / "results/digits-reference")
+    assert len(reference.evaluations) == 96
+    assert reference.front.to_frame().to_csv(index=False) == reference.folder.front.read_text()
