@@ -146,9 +146,8 @@ def status(folder: FolderArgument) -> None:
     failed = [e for e in evaluations if e.status == "failed"]
     total = header.population * header.generations
     running = campaign.folder.running
-    finished = not waiting and generation >= header.generations
     waiting_are = "running or waiting" if running else "unfinished"
-    state = "running" if running else "finished" if finished else "stopped"
+    state = "running" if running else "finished" if campaign.finished else "stopped"
     out.print(
         f"[bold]{header.name}[/]: {state}; generation {generation}/{header.generations}, "
         f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
@@ -225,8 +224,7 @@ def _front_table(campaign: Any, shown: Any = None) -> Table:
     varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1]
     header = campaign.header
     table = Table(
-        title=f"{header.name}: {len(front)} members of the front, hypervolume "
-        f"{front.hypervolume():.4f} (knee marked *)",
+        title=f"{header.name}: front of {len(front)}, hypervolume {front.hypervolume():.4f} (knee marked *)",
         title_justify="left",
     )
     table.add_column("id", no_wrap=True)

@@ -67,7 +67,7 @@ class Constraint:
 
     def __str__(self) -> str:
         """Write the constraint as in a search space file."""
-        return f"{self.key} {self.relation} {self.bound:g}"
+        return f"{self.key} {self.relation} {self.bound:.12g}"
 
 
 @dataclass(frozen=True)

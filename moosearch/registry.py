@@ -22,10 +22,10 @@ C = TypeVar("C", bound=type)
 
 
 def _parse_number(value: Any) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and len(value) <= 32:  # a Fraction of "1e999999999" would not end
         try:
             return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):
             raise ValueError("a number or a fraction such as 8/255") from None
     return value
 
@@ -149,7 +149,7 @@ def split_name(node: Any, registry: Registry[Any], place: Place) -> tuple[type, 
         return registry.get(node, place), {}
     if not isinstance(node, Mapping):
         raise place.error(
-            f"got {node!r}, expected the name of a {registry.kind} or a mapping with `name`. "
+            f"got {node!r}, expected the name of some {registry.kind} or a mapping with `name`. "
             f"Known: {', '.join(registry)}."
         )
     if "name" not in node:

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import yaml
 import moosearch
 from moosearch.campaign.spec import make_plan
 from moosearch.errors import Place
-from moosearch.space.files import Document, load
+from moosearch.space.files import Document, dump, load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,22 +44,20 @@ def test_shipped_spaces_are_valid(path):
     assert plan.campaign.name == path.stem
 
 
-def test_the_plugin_in_the_docs_works(tmp_path, monkeypatch):
+@pytest.mark.ray
+def test_the_plugin_in_the_docs_works_in_every_verb(tmp_path):
+    """A module in the working directory is found by driver, workers and export, each a process of its own."""
     (code,) = blocks("search_spaces/README.md", "python")
-    (tmp_path / "documented_plugin.py").write_text(code)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_module.py").write_text(code)
     data = load(ROOT / "search_spaces/digits.yaml").data
-    data["imports"] = ["documented_plugin"]
+    data["imports"] = ["my_module"]
     data["candidate"]["training"]["loss"] = {"name": "smoothed", "smoothing": {"real": [0, 0.3]}}
     data["candidate"]["training"]["epochs"] = 1
-    data["campaign"] |= {"evaluator": "serial", "budget": {"population": 2, "generations": 1}}
-    try:
-        campaign = moosearch.search(data, out="c")
-    finally:
-        from moosearch.losses import LOSSES
-
-        LOSSES._classes.pop("smoothed", None)
-    assert {e.status for e in campaign.evaluations} == {"complete"}
+    data["campaign"] |= {"constraints": [], "budget": {"population": 2, "generations": 1}}
+    (tmp_path / "space.yaml").write_text(dump(data))
+    for arguments in (["search", "space.yaml", "--out", "c"], ["export", "c", "--to", "model"]):
+        subprocess.run([sys.executable, "-m", "moosearch", *arguments], check=True, cwd=tmp_path)
+    assert (tmp_path / "model/manifest.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ class Proposals:
         while given < count and len(self._seen) < self.space.size:
             if misses > 100 and self.space.size <= 1_000_000:
                 left = [genome for genome in self.space.enumerate() if not self.seen(genome)]
+                if not left:  # options that overlap: the size counts some candidates twice
+                    return
                 drawn = generator.permutation(len(left))[: count - given]
                 # Inactive genes need values too: crossover may make them active.
                 genomes: Iterable[dict[str, Scalar]] = (self.space.sample(generator) | left[i] for i in drawn)

@@ -97,10 +97,8 @@ class _Nsga2Run:
     def ask(self) -> list[Candidate]:
         if self._exhausted:
             return []
-        # pymoo answers None where mating found nothing new.
-        mated = self._algorithm.ask() if self._infills is not None else None
-        children = [] if mated is None else [dict(child.X) for child in mated]
-        candidates = []
+        children = self._mate()
+        candidates: list[Candidate] = []
         for code in children:
             candidate = self._proposals.take(_decode(code, self._genes))
             assert candidate is not None, "duplicates are removed in mating"
@@ -109,8 +107,7 @@ class _Nsga2Run:
         for genome, candidate in self._proposals.sample(missing, self._generator):
             children.append(_encode(genome, self._genes))
             candidates.append(candidate)
-        # pymoo cannot mate fewer than two parents, and an exhausted space has no children.
-        self._exhausted = len(candidates) < max(2, self._problem.population)
+        self._exhausted = len(candidates) < self._problem.population
         self._infills = Population.new(X=children) if children else None
         return candidates
 
@@ -124,6 +121,14 @@ class _Nsga2Run:
         )
         Evaluator().eval(problem, self._infills)
         self._algorithm.tell(infills=self._infills)
+
+    def _mate(self) -> list[dict[str, Any]]:
+        """Breed children; none before the first generation, or where mating finds nothing new."""
+        parents = self._algorithm.pop
+        mated = self._algorithm.ask() if parents is not None and len(parents) > 1 else None
+        # pymoo would take the lack of children for its end; the space may have more.
+        self._algorithm.termination.force_termination = False
+        return [] if mated is None else [dict(child.X) for child in mated]
 
     def known(self, code: Mapping[str, Any]) -> str | None:
         """Return the candidate id of a pymoo code, or None where it was asked for before."""

@@ -42,6 +42,11 @@ class Campaign:
         return self._ledger.current()
 
     @property
+    def finished(self) -> bool:
+        """Whether the campaign came to its end."""
+        return self._ledger.finished
+
+    @property
     def front(self) -> Front:
         """The non-dominated, feasible evaluations."""
         return Front.of(self.evaluations, self.header.objectives)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib
 import json
 import logging
 import shutil
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from moosearch.campaign.card import PARITY_IMAGES, model_card
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header
+from moosearch.campaign.spec import import_plugins
 from moosearch.data import Split
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
@@ -54,9 +54,9 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
     Raises:
         ExportError: The target is in use, the weights are gone, or a check fails.
     """
-    campaign = load(folder.spec).data
-    for module in campaign.get("imports", []):
-        importlib.import_module(module)
+    document = load(folder.spec)
+    campaign = document.data
+    import_plugins(campaign.get("imports"), document.place.child("imports"))
     spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
     net = load_network(folder, evaluation, spec)
     val = spec.dataset.load().val

@@ -138,6 +138,15 @@ class Ledger:
         ids = [candidate.id for candidate in candidates]
         self._study.set_user_attr("current", {"generation": generation, "candidates": ids})
 
+    def conclude(self) -> None:
+        """Store that the campaign came to its end."""
+        self._study.set_user_attr("finished", value=True)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the campaign came to its end: the budget is spent or the space exhausted."""
+        return bool(self._study.user_attrs.get("finished", False))
+
     def current(self) -> tuple[int, list[str]]:
         """Return the generation being worked on, from 1, and the ids of its candidates."""
         current: dict[str, Any] = self._study.user_attrs.get("current", {"generation": 0, "candidates": []})

@@ -58,7 +58,7 @@ class TerminalProgress(Observer):
         self._start = time.monotonic()
         goes_on = f", {known} of them known already" if known else ""
         self._console.print(
-            f"[bold]{plan.campaign.name}[/]: {self._total} candidates in {budget.generations} generations"
+            f"[bold]{plan.campaign.name}[/]: {budget.generations} x {budget.population} candidates"
             f"{goes_on}; {workers} at a time",
             highlight=False,
         )

@@ -62,6 +62,7 @@ def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) ->
             known = {e.candidate.id: e for e in ledger.evaluations()}
             observer.started(plan, len(known), pool.workers)
             _generations(plan, folder, ledger, pool, known, observer)
+        ledger.conclude()
         write_tables(folder, ledger)
 
 

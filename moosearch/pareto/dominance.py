@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 
 Array = NDArray[np.float64]
+FAILURE = 1e6
+"""The violation of a failed candidate."""
 
 
 def to_losses(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Array:
@@ -45,10 +47,12 @@ def to_violations(evaluations: Sequence[Evaluation], constraints: Sequence[str])
         constraints: C constraints, as text.
 
     Returns:
-        (N, C + 1) violations, <= 0 where kept; the last column says whether the candidate failed.
+        (N, C + 1) violations, <= 0 where kept; the last column is `FAILURE` where the candidate failed: it
+        is worse than any that can be measured.
     """
     rows = [
-        [*(e.violations.get(c, 1.0) for c in constraints), float(e.status == "failed")] for e in evaluations
+        [*(e.violations.get(c, 1.0) for c in constraints), FAILURE if e.status == "failed" else 0.0]
+        for e in evaluations
     ]
     return np.asarray(rows, dtype=np.float64).reshape(len(evaluations), len(constraints) + 1)
 

@@ -38,4 +38,7 @@ def contributions(losses: Array) -> Array:
     """
     if len(losses) == 0:
         return np.zeros(0)
+    if losses.shape[1] == 1:  # moocore wants two objectives or more
+        others = [np.delete(losses, row, axis=0) for row in range(len(losses))]
+        return np.asarray([hypervolume(losses) - hypervolume(rest) for rest in others])
     return np.asarray(moocore.hv_contributions(losses, np.ones(losses.shape[1])), dtype=np.float64)

@@ -19,11 +19,12 @@ _Loader.yaml_implicit_resolvers = {
     key: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":bool"))]
     for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+_FLOAT = (
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
+_Loader.add_implicit_resolver(*_FLOAT)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
@@ -49,42 +50,83 @@ def parse(text: str, file: str = "") -> Document:
     """
     lines: dict[tuple[Any, ...], int | str] = {}
     place = Place(file, lines)
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        data = _construct(loader, node, (), lines, place) if node is not None else None
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        lines[()] = mark.line + 1 if mark is not None else 1
-        problem = getattr(error, "problem", None) or str(error) or "nested too deeply"
-        raise place.error(f"this is not YAML: {problem}.") from None
-    finally:
-        loader.dispose()
+        data = _read(text, lines)
+    except _YamlError as error:
+        lines[error.path] = error.line
+        raise Place(file, lines, error.path, tuple(map(str, error.path))).error(f"{error}.") from None
     if not isinstance(data, dict):
         raise place.error("expected a mapping with `campaign:` and `candidate:`.")
     return Document(data, place)
 
 
+class _YamlError(Exception):
+    def __init__(self, problem: str, line: int, path: tuple[Any, ...] = ()) -> None:
+        super().__init__(" ".join(problem.split()))
+        self.line = line
+        self.path = path
+
+
+def _read(text: str, lines: dict[tuple[Any, ...], int | str]) -> Any:
+    """Read YAML text; ``lines`` takes the line of every path."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return None if node is None else _construct(loader, node, (), lines)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        raise _YamlError(f"this is not YAML: {error.problem}", line) from None
+    except yaml.YAMLError as error:  # characters that no YAML text contains
+        raise _YamlError(f"this is not YAML: {getattr(error, 'reason', 'not well-formed')}", 1) from None
+    except RecursionError:
+        raise _YamlError("this is not YAML: nested too deeply", 1) from None
+
+
 def _construct(
-    loader: _Loader, node: yaml.Node, path: tuple[Any, ...], lines: dict[Any, Any], place: Place
+    loader: _Loader,
+    node: yaml.Node,
+    path: tuple[Any, ...],
+    lines: dict[tuple[Any, ...], int | str],
 ) -> Any:
-    lines[path] = node.start_mark.line + 1
+    line = node.start_mark.line + 1
+    lines[path] = line
     if isinstance(node, yaml.MappingNode):
-        loader.flatten_mapping(node)
-        mapping: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        inherited: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            key = key if isinstance(key, str) else str(key_node.value)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                inherited |= _merged(loader, value_node, path, lines)
+                continue
+            key = str(_value(loader, key_node)) if key_node.tag.endswith(":str") else str(key_node.value)
+            if key in own:
+                raise _YamlError("this key occurs twice", key_node.start_mark.line + 1, (*path, key))
+            own[key] = _construct(loader, value_node, (*path, key), lines)
             lines[(*path, key)] = key_node.start_mark.line + 1
-            if key in mapping:
-                here = Place(place.file, lines, (*path, key), tuple(map(str, (*path, key))))
-                raise here.error("this key occurs twice.")
-            mapping[key] = _construct(loader, value_node, (*path, key), lines, place)
-            lines[(*path, key)] = key_node.start_mark.line + 1
-        return mapping
+        return inherited | own
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, n, (*path, i), lines, place) for i, n in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+        return [_construct(loader, n, (*path, i), lines) for i, n in enumerate(node.value)]
+    return _value(loader, node)
+
+
+def _merged(loader: _Loader, node: yaml.Node, path: tuple[Any, ...], lines: dict[Any, Any]) -> dict[str, Any]:
+    """Return what a merge key ``<<`` brings; of several mappings the first wins."""
+    parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    merged: dict[str, Any] = {}
+    for part in parts:
+        value = _construct(loader, part, path, lines)
+        if not isinstance(value, dict):
+            raise _YamlError("`<<` merges mappings alone", node.start_mark.line + 1)
+        merged = value | merged
+    return merged
+
+
+def _value(loader: _Loader, node: yaml.Node) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        kind = node.tag.rpartition(":")[2]
+        problem = f"this is not YAML: {str(node.value)[:50]!r} is no {kind}"
+        raise _YamlError(problem, node.start_mark.line + 1) from None
 
 
 def load(path: Path | str) -> Document:
@@ -119,9 +161,9 @@ def override(document: Document, assignments: Sequence[str]) -> Document:
         if not equals or not all(keys):
             raise SpecError(f"{origin}: expected PATH=VALUE, such as campaign.seed=1.")
         try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise SpecError(f"{origin}: the value is not YAML: {error}") from None
+            value = _read(text, {})
+        except _YamlError as error:
+            raise SpecError(f"{origin}: {error}.") from None
         data, raw = _assign(data, keys, value, (), origin)
         lines = {path: line for path, line in lines.items() if path[: len(raw)] != raw}
         lines[raw] = origin
@@ -146,7 +188,7 @@ def _assign(
             return {"choice": options}, raw
         raise SpecError(f"{origin}: no option '{key}' here. Known: {', '.join(labels)}.")
     if isinstance(node, list):
-        if not key.isdigit() or int(key) >= len(node):
+        if not key.isdecimal() or int(key) >= len(node):
             raise SpecError(f"{origin}: '{key}' is no index of a list of {len(node)}, from 0.")
         index = int(key)
         new, raw = _assign(node[index], rest, value, (*raw, index), origin)
@@ -182,3 +224,6 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+_Dumper.add_implicit_resolver(*_FLOAT)

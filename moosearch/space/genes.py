@@ -54,7 +54,7 @@ class Real:
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer low, low + step, ... <= high; uniform, or log-uniform with ``log`` (then step is 1)."""
+    """An integer low, low + step, ..., high; uniform, or log-uniform with ``log`` (then step is 1)."""
 
     low: int
     high: int
@@ -159,7 +159,9 @@ def parse_bounds(node: Mapping[str, Any], place: Place) -> Real | Integer:
         raise place.error(f"got {tag}: {bounds!r}, expected low > 0 on a logarithmic scale.")
     if step < 1:
         raise place.error(f"got {tag}: {bounds!r}, expected a step of at least 1.")
-    return Integer(low, high, step, log) if integer else Real(low, high, log)
+    if integer:
+        return Integer(low, low + (high - low) // step * step, step, log)
+    return Real(low, high, log)
 
 
 def choice_labels(options: list[Any], place: Place) -> tuple[Scalar, ...]:

@@ -191,8 +191,14 @@ def _complete_choice(nodes: Any, hint: Any, place: Place) -> Choice:
     for index, (label, node) in enumerate(zip(labels, nodes, strict=True)):
         plain = {k: v for k, v in node.items() if k != "label"} if isinstance(node, Mapping) else node
         options.append(_complete(plain, hint, place.option(index, str(label))))
-    if all(isinstance(option, str | int | float) for option in options):
-        labels = tuple(options)  # 8/255 is a number by now
+    # Values that were written differently may be the same by now: 1/2 and 0.5.
+    labels = choice_labels(
+        [
+            label if isinstance(o, Mapping) else _canonical(o)
+            for label, o in zip(labels, options, strict=True)
+        ],
+        place,
+    )
     return Choice(labels, tuple(options))
 
 

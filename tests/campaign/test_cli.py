@@ -65,7 +65,7 @@ def test_validate_tells_what_is_in_the_space(cli, tiny_file):
     assert code == 0
     assert "is valid: 7 genes" in out
     assert "training.attack.mixed.alpha0_min" in out
-    assert "constraint: parameters <= 1e+06" in out
+    assert "constraint: parameters <= 1000000" in out
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def test_a_campaign_without_genes_is_one_training(tiny, tmp_path):
     data["candidate"]["training"] = {"epochs": 1, "batch_size": 256}
     campaign = moosearch.search(data, out=tmp_path / "c")
     assert len(campaign.evaluations) == len(campaign.front) == 1
+    assert campaign.finished  # the space is exhausted, though the budget is not spent
     assert campaign.plot()
 
 
