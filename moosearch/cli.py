@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from moosearch.errors import MooSearchError, SpecError, nearest
+from moosearch.pareto.front import value_text
 
 app = typer.Typer(
     help="Search for adversarially robust neural networks: launch, inspect, export.",
@@ -168,7 +169,7 @@ def status(folder: FolderArgument) -> None:
     for objective in header.objectives:
         if campaign.front.members:
             best = campaign.front.best(objective.key)
-            value = f"{best.objectives[objective.key]:.6g}"
+            value = value_text(best.objectives[objective.key])
             out.print(f"best {objective.key}: {value} ({best.candidate.id})", highlight=False)
     for evaluation in failed:
         out.print(f"[red]failed[/] {evaluation.candidate.id}: {evaluation.reason}", highlight=False)
@@ -221,7 +222,7 @@ def _front_table(campaign: Any, shown: Any = None) -> Table:
     shown = shown if shown is not None else front
     knee = front.knee().candidate.id if len(front) else ""
     genes = list(dict.fromkeys(path for e in front for path in e.candidate.genome))
-    varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1]
+    varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1] or genes
     header = campaign.header
     table = Table(
         title=f"{header.name}: front of {len(front)}, hypervolume {front.hypervolume():.4f} (knee marked *)",
@@ -238,13 +239,9 @@ def _front_table(campaign: Any, shown: Any = None) -> Table:
             for path, value in genome.items()
         )
         marked = f"{e.candidate.id}{'*' if e.candidate.id == knee else ''}"
-        values = [_number(e.objectives[o.key]) for o in header.objectives if o.key in e.objectives]
+        values = [value_text(e.objectives[o.key]) for o in header.objectives if o.key in e.objectives]
         table.add_row(marked, *values, recipe)
     return table
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 @app.command()
@@ -264,7 +261,7 @@ def export(
     campaign = Campaign(folder)
     target = campaign.export(candidate or pick, to)
     manifest = json.loads((target / "manifest.json").read_text())
-    values = ", ".join(f"{k} {v['value']:.6g}" for k, v in manifest["objectives"].items())
+    values = ", ".join(f"{k} {value_text(v['value'])}" for k, v in manifest["objectives"].items())
     out.print(f"exported candidate {manifest['candidate']} ({values}) to {target}", highlight=False)
     out.print(
         f"largest difference of a logit: ONNX {manifest['parity']['onnx']:.1e}, torch.export "
@@ -307,7 +304,7 @@ def validate(
     out.print(table)
     objectives = Table("objective", "sense", "unit", "reference point")
     for info in plan.objectives:
-        objectives.add_row(info.key, info.sense, info.unit, _number(info.reference))
+        objectives.add_row(info.key, info.sense, info.unit, value_text(info.reference))
     out.print(objectives)
     for constraint in plan.constraints:
         out.print(f"constraint: {constraint}", highlight=False)

@@ -46,7 +46,7 @@ def pgd(
         x_adv.requires_grad_()
         (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
         with torch.no_grad():
-            x_adv = torch.clamp(x_adv.detach().add_(gradient.sign_(), alpha=step), low, high)
+            x_adv = torch.clamp(x_adv.detach().add_(gradient.sign(), alpha=step), low, high)
     return x_adv.detach()
 
 

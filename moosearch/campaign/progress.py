@@ -13,6 +13,7 @@ from moosearch.campaign.run import Observer
 from moosearch.campaign.spec import Plan
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.pareto import Front
+from moosearch.pareto.front import value_text
 
 
 class TerminalProgress(Observer):
@@ -120,7 +121,7 @@ class TerminalProgress(Observer):
             f"hypervolume {front.hypervolume():.4f}",
         )
         best = "   ".join(
-            f"best {o.key} {front.best(o.key).objectives[o.key]:.5g}"
+            f"best {o.key} {value_text(front.best(o.key).objectives[o.key])}"
             for o in self._plan.objectives
             if len(front)
         )

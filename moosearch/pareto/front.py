@@ -113,6 +113,16 @@ class Front:
         return self
 
 
+def value_text(value: float) -> str:
+    """Write an objective's value for people: four digits, or whole with separators from 1,000.
+
+    Example:
+        >>> value_text(0.97222), value_text(609536.0)
+        ('0.9722', '609,536')
+    """
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def to_frame(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
     """Return a pandas frame of evaluations: id, objectives, other metrics and active genes.
 

@@ -1,7 +1,7 @@
 """NSGA-II against random search on the digits space, at equal evaluations, over several seeds.
 
-Run ``make bench``. It writes every campaign under ``results/benchmarks/search_quality/``, the table of
-hypervolumes by generation beside that folder, as ``search_quality.csv``, and prints it. Hypervolumes are shares of
+Run ``make bench``. It writes every campaign under ``results/benchmarks/search_quality/`` and the table of
+hypervolumes by generation beside that folder, and prints it. Hypervolumes are shares of
 the box between the ideal and one fixed reference point, so they compare across campaigns. A campaign that
 is there already is not run again.
 """

@@ -349,9 +349,9 @@ def test_an_error_in_an_assigned_value_names_the_assignment_and_others_the_file(
         ("campaign.objectives.x.name=x", "'x' is no index of a list of 2, from 0."),
         ("campaign.objectives.-1.name=x", "'-1' is no index of a list of 2, from 0."),
         ("campaign.objectives.².name=x", "'²' is no index of a list of 2, from 0."),
-        ("campaign.seed=[1", "is not YAML"),
-        ("campaign.seed=2024-13-45", "is not YAML"),
-        ("campaign.seed={a: 1, a: 2}", ""),
+        ("campaign.seed=[1", "this is not YAML: "),
+        ("campaign.seed=2024-13-45", "this is not YAML: "),
+        ("campaign.seed={a: 1, a: 2}", "this key occurs twice."),
     ],
 )
 def test_a_wrong_assignment_is_refused_with_its_origin(assignment, message):

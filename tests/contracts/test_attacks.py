@@ -1,0 +1,239 @@
+"""What every attack promises, through `perturb`. A new plug-in is covered as soon as it is registered."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import pytest
+import torch
+
+from moosearch.attacks import ATTACKS, Attack, perturb
+from moosearch.data import labels_of
+from moosearch.data.digits import Digits
+from moosearch.models import build_network
+from moosearch.models.small_cnn import SmallCnn
+from moosearch.registry import build, field_hints, to_tree
+from moosearch.seeding import torch_generator
+
+TASKS = Digits(auxiliary=("odd_even", "prime_composite")).tasks
+HINT = Annotated[Attack, ATTACKS]
+
+
+@pytest.fixture(params=list(ATTACKS))
+def attack(request):
+    return build(HINT, request.param)
+
+
+@pytest.fixture
+def net():
+    """A network whose batch statistics and normalization are not those of a new one."""
+    network = build_network(SmallCnn(width=4, depth=2), (1, 8, 8), TASKS, seed=0).train()
+    x, _ = batch(32, seed=1)
+    network.normalize.fit(x)
+    with torch.no_grad():
+        network(x)
+    return network.eval()
+
+
+def batch(size=6, seed=0):
+    generator = torch_generator(seed)
+    x = torch.rand(size, 1, 8, 8, generator=generator)
+    x = (1.2 * x - 0.1).clamp(0, 1)  # some pixels lie on the border of [0, 1]
+    return x, torch.randint(0, 10, (size,), generator=generator)
+
+
+def moved(attack, net, x, y, seed=0):
+    return perturb(attack, net, x, labels_of(TASKS, y), generator=torch_generator(seed))
+
+
+def state(net):
+    """All that an attack must leave alone."""
+    tensors = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    grads = {n: None if p.grad is None else p.grad.clone() for n, p in net.named_parameters()}
+    requires = {name: p.requires_grad for name, p in net.named_parameters()}
+    modes = {name: module.training for name, module in net.named_modules()}
+    return tensors, grads, requires, modes
+
+
+def assert_same_state(before, after):
+    for old, new in zip(before[:2], after[:2], strict=True):
+        assert old.keys() == new.keys()
+        for name, tensor in old.items():
+            assert (tensor is None and new[name] is None) or torch.equal(tensor, new[name]), name
+    assert before[2:] == after[2:]
+
+
+def prepare(net, *, training):
+    """Set the mode, freeze one parameter, and give others a gradient."""
+    net.train(training)
+    first, *others = net.parameters()
+    first.requires_grad = False
+    for parameter in others[::2]:
+        parameter.grad = torch.ones_like(parameter)
+    return state(net)
+
+
+def test_result_is_in_the_ball_and_in_the_unit_range(attack, net):
+    x, y = batch()
+    x_adv = moved(attack, net, x, y)
+    assert (x_adv - x).abs().max() <= attack.eps + 1e-6
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shape_and_type_stay(attack, net, dtype):
+    x, y = batch()
+    x_adv = moved(attack, net.to(dtype), x.to(dtype), y)
+    assert x_adv.shape == x.shape
+    assert x_adv.dtype == dtype
+
+
+def test_result_is_detached_and_new_and_the_images_stay(attack, net):
+    x, y = batch()
+    before = x.clone()
+    x_adv = moved(attack, net, x, y)
+    assert not x_adv.requires_grad
+    assert x_adv.grad_fn is None
+    x_adv.zero_()
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_network_is_left_as_it_was(attack, net, training):
+    before = prepare(net, training=training)
+    moved(attack, net, *batch())
+    assert_same_state(before, state(net))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_training_mode_does_not_change_the_result(attack, net, training):
+    x, y = batch()
+    expected = moved(attack, net.eval(), x, y)
+    assert torch.equal(moved(attack, net.train(training), x, y), expected)
+
+
+def test_same_seed_gives_the_same_result(attack, net):
+    x, y = batch()
+    torch.manual_seed(1)
+    first = moved(attack, net, x, y, seed=3)
+    torch.manual_seed(2)
+    assert torch.equal(moved(attack, net, x, y, seed=3), first)
+
+
+def test_global_generator_is_not_used(attack, net):
+    before = torch.get_rng_state()
+    moved(attack, net, *batch())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batch_of_one(attack, net):
+    x, y = batch(1)
+    x_adv = moved(attack, net, x, y)
+    assert x_adv.shape == x.shape
+    assert (x_adv - x).abs().max() <= attack.eps + 1e-6
+
+
+def test_images_of_a_batch_do_not_influence_one_another(attack, net):
+    x, y = batch()
+    expected = moved(attack, net, x, y)
+    changed, others = x.clone(), [0, 1, 2, 4, 5]
+    changed[3], y[3] = 1 - x[3], (y[3] + 1) % 10
+    torch.testing.assert_close(moved(attack, net, changed, y)[others], expected[others])
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "eps" in field_hints(ATTACKS.get(name))])
+def test_ball_of_radius_zero_is_the_image(name, net):
+    attack = build(HINT, {"name": name, "eps": 0})
+    x, y = batch()
+    assert torch.equal(moved(attack, net, x, y), x)
+
+
+def test_attack_with_a_radius_moves_every_image(attack, net):
+    x, y = batch()
+    distances = (moved(attack, net, x, y) - x).abs().amax(dim=(1, 2, 3))
+    assert (distances > 0).tolist() == [attack.eps > 0] * len(x)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if ATTACKS.get(name).multitask])
+def test_wrong_number_of_tasks_is_refused_by_attacks_on_several_tasks(name, net):
+    attack = build(HINT, name)
+    x, y = batch()
+    before = prepare(net, training=True)
+    with pytest.raises(ValueError, match="zip"):
+        perturb(attack, net, x, labels_of(TASKS[:2], y), generator=torch_generator(0))
+    assert_same_state(before, state(net))
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if not ATTACKS.get(name).multitask])
+def test_attacks_on_one_task_ignore_the_labels_of_others(name, net):
+    attack = build(HINT, name)
+    x, y = batch()
+    alone = perturb(attack, net, x, labels_of(TASKS[:1], y), generator=torch_generator(0))
+    assert torch.equal(moved(attack, net, x, y), alone)
+
+
+def test_fields_round_trip_through_plain_data(attack):
+    assert build(HINT, to_tree(attack, HINT)) == attack
+
+
+@dataclass(frozen=True)
+class Reckless:
+    """Leaves the ball and the unit range, with a graph."""
+
+    eps: float = 0.1
+    multitask: ClassVar[bool] = False
+
+    def __call__(self, net, x, labels, *, generator):
+        return (x + 5 * torch.randn(x.shape, generator=generator)).requires_grad_() * 2
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Raises in the middle."""
+
+    eps: float = 0.1
+    multitask: ClassVar[bool] = False
+
+    def __call__(self, net, x, labels, *, generator):
+        net(x)
+        raise RuntimeError("half-way")
+
+
+class Spy:
+    """Notes the state of the network that it is given."""
+
+    eps = 0.1
+    multitask = False
+
+    def __call__(self, net, x, labels, *, generator):
+        self.modes = {module.training for module in net.modules()}
+        self.requires = {parameter.requires_grad for parameter in net.parameters()}
+        self.image_requires_grad = x.requires_grad
+        return x
+
+
+def test_reckless_attack_is_projected_and_detached(net):
+    x, y = batch()
+    x_adv = moved(Reckless(), net, x, y)
+    assert not x_adv.requires_grad
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    assert (x_adv - x).abs().max() <= 0.1 + 1e-6
+    assert (x_adv - x).abs().mean() > 0.05, "the ball is used"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_network_is_left_as_it_was_when_an_attack_raises(net, training):
+    before = prepare(net, training=training)
+    with pytest.raises(RuntimeError, match="half-way"):
+        moved(Broken(), net, *batch())
+    assert_same_state(before, state(net))
+
+
+def test_attack_sees_a_frozen_network_in_eval_mode_and_detached_images(net):
+    x, y = batch()
+    spy = Spy()
+    moved(spy, net.train(), x.requires_grad_(), y)
+    assert spy.modes == {False}
+    assert spy.requires == {False}
+    assert not spy.image_requires_grad
