@@ -51,8 +51,11 @@ class Recorder:
     eps = 0.1
     multitask = False
 
-    def __init__(self):
-        self.images, self.starts = [], []
+    def __init__(self, name):
+        self.name, self.images, self.starts = name, [], []
+
+    def __repr__(self):
+        return f"Recorder({self.name})"
 
     def __call__(self, net, x, labels, *, generator):
         self.images.append(x.clone())
@@ -120,7 +123,7 @@ def test_two_networks_meet_the_same_images_and_random_numbers(monkeypatch):
     images = pixels([0.1, 0.9, 0.4, 0.6, 0.7], [0, 1, 0, 1, 1])
     seen = []
     for net in (left_right_net(0.5), left_right_net(-9.0), left_right_net(9.0)):
-        recorders = [Recorder(), Recorder()]
+        recorders = [Recorder("a"), Recorder("b")]
         correct_under(net, images, TWO, recorders, seed=3)
         seen.append(recorders)
     for recorder in range(2):
@@ -134,11 +137,20 @@ def test_two_networks_meet_the_same_images_and_random_numbers(monkeypatch):
 def test_batches_attacks_and_seeds_have_different_random_numbers(monkeypatch):
     monkeypatch.setattr(measure, "BATCH", 2)
     images = pixels([0.1, 0.9, 0.4, 0.6], [0, 1, 0, 1])
-    recorders = [Recorder() for _ in range(3)]
+    recorders = [Recorder("a"), Recorder("b"), Recorder("a")]
     correct_under(left_right_net(), images, TWO, recorders[:2], seed=3)
     correct_under(left_right_net(), images, TWO, recorders[2:], seed=4)
     starts = [tuple(start.flatten().tolist()) for recorder in recorders for start in recorder.starts]
     assert len(set(starts)) == 6
+
+
+def test_what_else_is_listed_does_not_change_an_attacks_random_numbers(digits_net):
+    net, tasks = digits_net
+    images = random_split(200)
+    attack, other = Pgd(eps=0.05, steps=2), Pgd(eps=0.02, steps=1)
+    alone = [correct_under(net, images, tasks, [a], seed=0) for a in (attack, other)]
+    for attacks in ([attack, other], [other, attack]):
+        assert torch.equal(correct_under(net, images, tasks, attacks, seed=0), alone[0] & alone[1])
 
 
 def test_marks_do_not_depend_on_what_was_measured_before_nor_on_the_global_generator(digits_net):
