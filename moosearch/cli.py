@@ -279,8 +279,8 @@ def validate(
     ] = False,
 ) -> None:
     """Check a search space file as a whole, without starting anything."""
+    from moosearch.campaign.plan import make_plan
     from moosearch.campaign.schema import json_schema
-    from moosearch.campaign.spec import make_plan
     from moosearch.space.files import load, override
 
     if schema:
@@ -318,7 +318,8 @@ def list_names(
     ] = None,
 ) -> None:
     """Say what can be named in a search space file, with its parameters and defaults."""
-    from moosearch.campaign.spec import REGISTRIES, import_plugins
+    from moosearch.campaign.plan import import_plugins
+    from moosearch.campaign.spec import REGISTRIES
     from moosearch.errors import Place
     from moosearch.registry import describe
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.campaign.spec import make_plan
+from moosearch.campaign.plan import make_plan
 from moosearch.errors import Place
 from moosearch.space.files import Document, dump, load
 

@@ -107,8 +107,8 @@ def search(
         SpecError: The search space is wrong.
         CampaignError: The folder holds another campaign, or one that is running.
     """
+    from moosearch.campaign.plan import make_plan
     from moosearch.campaign.run import run
-    from moosearch.campaign.spec import make_plan
     from moosearch.errors import Place
     from moosearch.space.files import Document, dump, load, override, parse
 
@@ -142,8 +142,8 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
     Raises:
         CampaignError: There is no campaign in the folder, or it is running.
     """
+    from moosearch.campaign.plan import make_plan
     from moosearch.campaign.run import run
-    from moosearch.campaign.spec import make_plan
     from moosearch.space.files import load, override
 
     files = CampaignFolder(folder)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moosearch.campaign.card import PARITY_IMAGES, model_card
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header
-from moosearch.campaign.spec import import_plugins
+from moosearch.campaign.plan import import_plugins
 from moosearch.data import Split
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation

@@ -13,8 +13,8 @@ import pandas as pd
 from moosearch.algorithms import ALGORITHMS
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.plan import Plan
 from moosearch.campaign.report import write_tables
-from moosearch.campaign.spec import Plan
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Outcome, Pool

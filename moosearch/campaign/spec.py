@@ -1,31 +1,20 @@
-"""The schema of a campaign, and the plan: a search space file, checked as a whole before anything starts."""
+"""The schema of a search space file, and everything that can be named in one."""
 
-import importlib
-import math
-import re
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from moosearch.algorithms import ALGORITHMS, SearchAlgorithm, SearchProblem
+from moosearch.algorithms import ALGORITHMS, SearchAlgorithm
 from moosearch.algorithms.nsga2 import Nsga2
 from moosearch.attacks import ATTACKS
 from moosearch.data import DATASETS
-from moosearch.errors import Place, SpecError, nearest
-from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
-from moosearch.evaluators import EVALUATORS, Evaluator, Resources, Work
+from moosearch.evaluators import EVALUATORS, Evaluator, Resources
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.losses import LOSSES
-from moosearch.models import ARCHITECTURES, RobustNet
-from moosearch.registry import Count, Number, Registry, build, check_fields, to_tree
-from moosearch.seeding import derive_seed
-from moosearch.space import Choice, SearchSpace
-from moosearch.space.files import Document
-from moosearch.training import OBJECTIVES, CandidateSpec, Objective, Subject, key_of
+from moosearch.models import ARCHITECTURES
+from moosearch.registry import Count, Number, Registry
+from moosearch.training import OBJECTIVES, CandidateSpec, Objective
 from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
 
 
@@ -89,202 +78,6 @@ class FileSpec:
     campaign: CampaignSpec
     candidate: CandidateSpec
     imports: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A search space file that was found right.
-
-    Attributes:
-        campaign: How candidates are searched, with the whole reference point.
-        space: What is searched.
-        objectives: What the search knows of the objectives.
-        constraints: Bounds, parsed.
-        metrics: Objectives that are measured for constraints alone.
-        imports: Modules that register plug-ins.
-        corners: Number of corners of the space that were built.
-    """
-
-    campaign: CampaignSpec
-    space: SearchSpace
-    objectives: tuple[ObjectiveInfo, ...]
-    constraints: tuple[Constraint, ...]
-    metrics: tuple[Objective, ...]
-    imports: tuple[str, ...]
-    corners: int
-
-    @property
-    def problem(self) -> SearchProblem:
-        """What the search algorithm is given."""
-        return SearchProblem(
-            self.space,
-            objectives=len(self.objectives),
-            violations=len(self.constraints) + 1,
-            population=self.campaign.budget.population,
-            seed=derive_seed(self.campaign.seed, "search"),
-        )
-
-    @property
-    def work(self) -> Work:
-        """What workers are given."""
-        hint = Annotated[Objective, OBJECTIVES]
-        return Work(
-            self.campaign.seed,
-            tuple(to_tree(objective, hint) for objective in self.campaign.objectives),
-            tuple(to_tree(metric, hint) for metric in self.metrics),
-            self.constraints,
-            self.campaign.resources.cpus,
-            self.imports,
-        )
-
-    def to_tree(self) -> dict[str, Any]:
-        """Write the plan as a search space file with every default and the reference point."""
-        return {
-            "imports": list(self.imports),
-            "campaign": to_tree(self.campaign, CampaignSpec),
-            "candidate": self.space.to_tree(),
-        }
-
-
-def make_plan(document: Document) -> Plan:
-    """Check a search space file as a whole and plan its campaign.
-
-    Every name, key and value is checked on every branch, and the corners of the space are built: what is
-    wrong anywhere in the space is found now.
-
-    Raises:
-        SpecError: Something is wrong; the message names file, line and field.
-    """
-    data, place = dict(document.data), document.place
-    imports = import_plugins(data.pop("imports", None), place.child("imports"))
-    known = {"campaign": data.get("campaign"), "candidate": data.get("candidate")}
-    check_fields(FileSpec, {**data, **{k: v for k, v in known.items() if v is not None}}, place, "the file")
-    node = data["campaign"]
-    if isinstance(node, Mapping) and "name" not in node:
-        node = {"name": Path(place.file).stem or "campaign", **node}
-    spec: CampaignSpec = build(CampaignSpec, node, place.child("campaign"))
-    space = SearchSpace.parse(data["candidate"], CandidateSpec, place.child("candidate"))
-    keys = _objective_keys(spec, place.child("campaign").child("objectives"))
-    constraints, metrics = _constraints(spec, keys, place.child("campaign").child("constraints"))
-    infos, corners = _objectives(spec, space, keys, place)
-    reference = {info.key: info.reference for info in infos}
-    spec = build(CampaignSpec, {**to_tree(spec, CampaignSpec), "reference_point": reference})
-    plan = Plan(spec, space, infos, constraints, metrics, imports, corners)
-    spec.algorithm.start(plan.problem)
-    return plan
-
-
-def import_plugins(node: Any, place: Place) -> tuple[str, ...]:
-    """Import the user's own modules, looked for in the working directory too.
-
-    Raises:
-        SpecError: A module cannot be imported.
-    """
-    names: tuple[str, ...] = build(tuple[str, ...], node or [], place)
-    if names and "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    for index, name in enumerate(names):
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            raise place.child(index).error(
-                f"the module '{name}' cannot be imported: {type(error).__name__}: {error}"
-            ) from error
-    return names
-
-
-def _objective_keys(spec: CampaignSpec, place: Place) -> list[str]:
-    keys = [key_of(objective) for objective in spec.objectives]
-    if not keys:
-        raise place.error("a campaign needs at least one objective.")
-    for key in keys:
-        if keys.count(key) > 1:
-            raise place.error(f"two objectives are called '{key}'. Give each a `label:` of its own.")
-    for key in spec.reference_point:
-        if key not in keys:
-            raise place.error(f"reference_point names '{key}'. {nearest(key, keys)}")
-    return keys
-
-
-_CONSTRAINT = re.compile(r"\s*([\w.-]+)\s*(<=|>=)\s*(\S+)\s*")
-
-
-def _constraints(
-    spec: CampaignSpec, keys: list[str], place: Place
-) -> tuple[tuple[Constraint, ...], tuple[Objective, ...]]:
-    constraints, metrics = [], {}
-    for index, text in enumerate(spec.constraints):
-        here = place.child(index)
-        match = _CONSTRAINT.fullmatch(text)
-        if match is None:
-            raise here.error(f"got '{text}', expected NAME <= NUMBER or NAME >= NUMBER.")
-        key, relation, bound = match.groups()
-        if key not in keys and key not in OBJECTIVES:
-            raise here.error(f"nothing is measured as '{key}'. {nearest(key, {*keys, *OBJECTIVES})}")
-        if key not in keys:
-            metrics[key] = build(Annotated[Objective, OBJECTIVES], key)
-        value = build(Number, bound, here)
-        constraints.append(Constraint(key, "<=" if relation == "<=" else ">=", value))
-    return tuple(constraints), tuple(metrics.values())
-
-
-def _objectives(
-    spec: CampaignSpec, space: SearchSpace, keys: list[str], place: Place
-) -> tuple[tuple[ObjectiveInfo, ...], int]:
-    """Build the corners of the space; the dearest of them gives the references of costs."""
-    timed = any(objective.kind == "timed" for objective in spec.objectives)
-    dearest = dict.fromkeys(keys, 0.0)
-    corners = space.corners()
-    for genome in corners:
-        built, net = _corner(space, genome, place.child("candidate"), device="cpu" if timed else "meta")
-        subject = Subject(net, None, built.dataset.tasks, built.dataset.shape, 0)
-        for key, objective in zip(keys, spec.objectives, strict=True):
-            if objective.kind != "fraction":
-                margin = 2.0 if objective.kind == "timed" else 1.0
-                dearest[key] = max(dearest[key], margin * objective.measure(subject))
-    infos = []
-    for key, objective in zip(keys, spec.objectives, strict=True):
-        ideal = 1.0 if objective.sense == "maximize" else 0.0
-        worst = 1.0 - ideal if objective.kind == "fraction" else dearest[key]
-        reference = spec.reference_point.get(key, worst)
-        if not math.isfinite(reference) or (reference >= ideal) == (objective.sense == "maximize"):
-            side = "below" if objective.sense == "maximize" else "above"
-            raise (
-                place.child("campaign")
-                .child("reference_point")
-                .error(f"got {key}: {reference:g}, expected a value {side} the ideal {ideal:g}.")
-            )
-        infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference))
-    return tuple(infos), len(corners)
-
-
-def _corner(
-    space: SearchSpace, genome: Genome, place: Place, *, device: str
-) -> tuple[CandidateSpec, RobustNet]:
-    """Build a corner of the space; a refusal names the genes that led to it.
-
-    On the device ``meta`` tensors hold no numbers: a network of any size is built and counted in no time.
-    """
-    import torch
-
-    candidate = space.candidate(genome)
-    try:
-        built: CandidateSpec = build(CandidateSpec, candidate.spec, place)
-    except SpecError as error:
-        genes = space.genes()
-        choices = {p: v for p, v in candidate.genome.items() if isinstance(genes[p], Choice)}
-        raise SpecError(f"{error}{_at(choices)}") from None
-    try:
-        with torch.device(device):
-            return built, built.build_network(seed=0).eval()
-    except SpecError as error:
-        widths = {p: v for p, v in candidate.genome.items() if p.startswith("architecture")}
-        raise place.child("architecture").error(f"{error}{_at(widths)}") from None
-
-
-def _at(genome: Genome) -> str:
-    values = ", ".join(f"{path}={value}" for path, value in genome.items())
-    return f" (at {values})" if values else ""
 
 
 REGISTRIES: dict[str, Registry[Any]] = {

@@ -79,7 +79,7 @@ def test_validate_tells_what_is_in_the_space(cli, tiny_file):
         ("campaign.constraints=[flop <= 1]", ["campaign.constraints.0", "Did you mean 'flops'?"]),
         ("campaign.constraints=[flops < 1]", ["NAME <= NUMBER"]),
         ("campaign.constraints=[flops <= many]", ["got 'many'", "a number"]),
-        ("campaign.reference_point={flops: -1}", ["flops: -1", "above the ideal 0"]),
+        ("campaign.reference_point={flops: -1}", ["reference_point.flops: got -1", "above the ideal 0"]),
         ("campaign.reference_point={flop: 1}", ["Did you mean 'flops'?"]),
         ("campaign.algorithm=nsga3", ["Did you mean 'nsga2'?"]),
         ("campaign.algorithm=grid", ["grid cannot list real genes"]),

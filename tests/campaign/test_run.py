@@ -9,8 +9,8 @@ import pytest
 
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.plan import make_plan
 from moosearch.campaign.run import Observer, run
-from moosearch.campaign.spec import make_plan
 from moosearch.errors import CampaignError, Place
 from moosearch.evaluators import work
 from moosearch.space.files import Document
