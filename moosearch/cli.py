@@ -64,7 +64,9 @@ def _options(
 def search(
     file: FileArgument,
     assignments: SetOption = None,
-    to: Annotated[Path | None, typer.Option("--out", help="The campaign's folder [results/NAME].")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The campaign's folder; results/NAME if not given.")
+    ] = None,
     evaluator: EvaluatorOption = None,
     workers: WorkersOption = None,
     ray_address: AddressOption = None,
@@ -253,7 +255,9 @@ def export(
     candidate: Annotated[
         str | None, typer.Option("--candidate", help="Whom, by id or its beginning.", metavar="ID")
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="The folder to write [DIR/exports/ID].")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder to write; DIR/exports/ID if not given.")
+    ] = None,
 ) -> None:
     """Export a model: weights, ONNX, torch.export program, manifest, model card."""
     from moosearch.campaign.campaign import Campaign

@@ -104,7 +104,9 @@ def _generations(
         so_far += told
         search.tell(to_losses(told, plan.objectives), to_violations(told, texts))
         if plan.campaign.keep == "front":
-            folder.keep_models({e.candidate.id for e in Front.of(so_far, plan.objectives)})
+            # Of all that is known, not of this generation: in a replay, later members have their models.
+            front = Front.of(list(known.values()), plan.objectives)
+            folder.keep_models({e.candidate.id for e in front})
         if missing:
             write_tables(folder, ledger)
         observer.generation_finished(number, so_far)

@@ -101,6 +101,17 @@ def test_only_front_members_keep_their_weights(tiny, tmp_path):
     assert kept == {e.candidate.id for e in campaign.front}
 
 
+def test_resume_keeps_the_weights_of_the_final_front(tiny, tmp_path):
+    """Replaying early generations must not prune the models of later ones."""
+    folder = CampaignFolder(tmp_path / "killed")
+    with pytest.raises(StopError):
+        run(plan_of(tiny(), seed=1, budget={"population": 4, "generations": 3}), folder, StopAfter(11))
+    campaign = moosearch.resume(folder.root)
+    late = [e for e in campaign.front if e.generation > 1 and (e.generation, e.index) != (3, 3)]
+    assert late, "choose another seed: nothing of the front is at stake"
+    assert {path.name for path in folder.models.iterdir()} == {e.candidate.id for e in campaign.front}
+
+
 def test_a_second_process_is_refused(tiny, tmp_path):
     folder = CampaignFolder(tmp_path / "c")
     folder.create()
