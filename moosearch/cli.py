@@ -24,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False, highlight=False)
+err = Console(stderr=True, markup=False, highlight=False)
 
 FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
 FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]
@@ -49,7 +49,7 @@ def main() -> None:
     except MooSearchError as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"error: {' '.join(str(error).split())}", style="red", soft_wrap=True)
         sys.exit(error.exit_code)
 
 
@@ -109,7 +109,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
-    overrides = [f"campaign.evaluator={name}"] if name else []
+    overrides = [f"campaign.evaluator={name}"] if name is not None else []
     if workers is not None and name != "serial":
         overrides.append(f"campaign.evaluator.workers={workers}")
     if workers is not None and workers > 1 and name == "serial":
@@ -128,7 +128,6 @@ def _finish(campaign: Any) -> None:
     out.print(
         f"{len(evaluations)} candidates, {failed} failed; hypervolume "
         f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
-        highlight=False,
         soft_wrap=True,
     )
     if failed:
@@ -152,10 +151,9 @@ def status(folder: FolderArgument) -> None:
     waiting_are = "running or waiting" if running else "unfinished"
     state = "running" if running else "finished" if campaign.finished else "stopped"
     out.print(
-        f"[bold]{header.name}[/]: {state}; generation {generation}/{header.generations}, "
+        f"{header.name}: {state}; generation {generation}/{header.generations}, "
         f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
         f"{len(failed)} failed; {header.algorithm}, seed {header.seed}",
-        highlight=False,
         soft_wrap=True,
     )
     table = Table("generation", "candidates", "failed", "front", "hypervolume")
@@ -172,11 +170,11 @@ def status(folder: FolderArgument) -> None:
         if campaign.front.members:
             best = campaign.front.best(objective.key)
             value = value_text(best.objectives[objective.key])
-            out.print(f"best {objective.key}: {value} ({best.candidate.id})", highlight=False)
+            out.print(f"best {objective.key}: {value} ({best.candidate.id})")
     for evaluation in failed:
-        out.print(f"[red]failed[/] {evaluation.candidate.id}: {evaluation.reason}", highlight=False)
+        out.print(f"failed {evaluation.candidate.id}: {evaluation.reason}")
     if state == "stopped":
-        out.print(f"go on with `moosearch resume {folder}`", highlight=False)
+        out.print(f"go on with `moosearch resume {folder}`")
 
 
 @app.command()
@@ -215,7 +213,7 @@ def front(
         out.print(_front_table(campaign, shown))
     if plot:
         for path in campaign.plot():
-            err.print(str(path), highlight=False, soft_wrap=True)
+            err.print(str(path), soft_wrap=True)
 
 
 def _front_table(campaign: Any, shown: Any = None) -> Table:
@@ -250,8 +248,8 @@ def _front_table(campaign: Any, shown: Any = None) -> Table:
 def export(
     folder: FolderArgument,
     pick: Annotated[
-        str, typer.Option("--pick", help="Whom: knee or best:OBJECTIVE.", metavar="RULE")
-    ] = "knee",
+        str | None, typer.Option("--pick", help="Whom: knee (the default) or best:OBJECTIVE.", metavar="RULE")
+    ] = None,
     candidate: Annotated[
         str | None, typer.Option("--candidate", help="Whom, by id or its beginning.", metavar="ID")
     ] = None,
@@ -262,15 +260,16 @@ def export(
     """Export a model: weights, ONNX, torch.export program, manifest, model card."""
     from moosearch.campaign.campaign import Campaign
 
-    campaign = Campaign(folder)
-    target = campaign.export(candidate or pick, to)
+    if candidate is not None and pick is not None:
+        raise SpecError("export: give --pick or --candidate, not both.")
+    rule = candidate if candidate is not None else pick if pick is not None else "knee"
+    target = Campaign(folder).export(rule, to)
     manifest = json.loads((target / "manifest.json").read_text())
     values = ", ".join(f"{k} {value_text(v['value'])}" for k, v in manifest["objectives"].items())
-    out.print(f"exported candidate {manifest['candidate']} ({values}) to {target}", highlight=False)
+    out.print(f"exported candidate {manifest['candidate']} ({values}) to {target}")
     out.print(
         f"largest difference of a logit: ONNX {manifest['parity']['onnx']:.1e}, torch.export "
         f"{manifest['parity']['torch_export']:.1e}",
-        highlight=False,
     )
 
 
@@ -297,7 +296,6 @@ def validate(
     count = "infinitely many" if size == float("inf") else f"{int(size):,}"
     out.print(
         f"{file} is valid: {len(plan.space.genes())} genes, {count} candidates, {plan.corners} corners built",
-        highlight=False,
         soft_wrap=True,
     )
     table = Table("gene", "values")
@@ -311,7 +309,7 @@ def validate(
         objectives.add_row(info.key, info.sense, info.unit, value_text(info.reference))
     out.print(objectives)
     for constraint in plan.constraints:
-        out.print(f"constraint: {constraint}", highlight=False)
+        out.print(f"constraint: {constraint}")
 
 
 @app.command("list")

@@ -39,7 +39,7 @@ Number = Annotated[
 """A real number; ``8/255`` is allowed."""
 Positive = Annotated[Number, pydantic.Field(gt=0)]
 NonNegative = Annotated[Number, pydantic.Field(ge=0)]
-Count = Annotated[int, pydantic.Field(ge=1)]
+Count = Annotated[int, pydantic.Field(ge=1, le=2**31 - 1)]
 
 
 class Registry(Generic[T]):
@@ -187,6 +187,7 @@ def validate_leaf(value: Any, hint: Any, place: Place) -> Any:
         first = error.errors()[0]
         expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         expected = expected.replace("greater than or equal to", "at least").replace("greater", "more")
+        expected = expected.replace("less than or equal to", "at most")
         names = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
         hint_text = f" {nearest(value, names)}" if names and isinstance(value, str) else ""
         raise place.error(f"got {value!r}, expected {expected}.{hint_text}") from None

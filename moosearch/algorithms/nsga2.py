@@ -31,7 +31,7 @@ from moosearch.evaluation import Candidate, Scalar
 from moosearch.pareto.dominance import Array
 from moosearch.registry import Number, Positive
 from moosearch.seeding import derive_seed, numpy_generator
-from moosearch.space import Choice, Gene
+from moosearch.space import Choice, Gene, Integer
 
 Probability = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
@@ -41,9 +41,10 @@ Probability = Annotated[Number, pydantic.Field(ge=0, le=1)]
 class Nsga2:
     """NSGA-II (Deb, Pratap, Agarwal & Meyarivan 2002): binary tournament by rank and crowding.
 
-    Numbers are crossed by SBX and mutated polynomially, choices are crossed uniformly and redrawn.
-    Constraints follow Deb's feasibility rules. pymoo's default mutates half of the choices of every
-    child; here each *active* or inactive gene mutates with the same probability.
+    Numbers are crossed by SBX and mutated polynomially, choices are crossed uniformly and redrawn; so are
+    integers of few values, which polynomial mutation would round back to where they were. Constraints follow
+    Deb's feasibility rules. pymoo's default mutates half of the choices of every child; here every gene,
+    active or not, mutates with the same probability. The defaults suit budgets of about a hundred candidates.
 
     Attributes:
         crossover: Probability of crossing two parents' numbers.
@@ -53,9 +54,9 @@ class Nsga2:
     """
 
     crossover: Probability = 0.9
-    crossover_eta: Positive = 15.0
-    mutations: Positive = 1.5
-    mutation_eta: Positive = 20.0
+    crossover_eta: Positive = 5.0
+    mutations: Positive = 2.0
+    mutation_eta: Positive = 5.0
 
     def start(self, problem: SearchProblem) -> Search:
         """Start a search from its seed."""
@@ -81,7 +82,7 @@ class _Nsga2Run:
                     variable.Choice: UX(),
                 },
                 mutation={
-                    variable.Real: PM(eta=settings.mutation_eta, prob_var=rate),
+                    variable.Real: PM(prob=1.0, eta=settings.mutation_eta, prob_var=rate),
                     variable.Choice: ChoiceRandomMutation(prob_var=rate),
                 },
                 repair=_Rounding(self._genes),
@@ -163,21 +164,44 @@ class _Rounding(Repair):  # type: ignore[misc]
         return np.array([_encode(_decode(code, self._genes), self._genes) for code in X])
 
 
-def _variable(gene: Gene) -> variable.Variable:
+FEW = 32
+"""Integers of up to this many values are bred as choices."""
+
+
+def _values(gene: Gene) -> list[Scalar] | None:
+    """Return the values of a gene that is bred as a choice, else None."""
     if isinstance(gene, Choice):
-        return variable.Choice(options=list(range(len(gene.labels))))
+        return list(gene.labels)
+    if isinstance(gene, Integer) and gene.size <= FEW:
+        return list(range(gene.low, gene.high + 1, gene.step))
+    return None
+
+
+def _variable(gene: Gene) -> variable.Variable:
+    values = _values(gene)
+    if values is not None:
+        return variable.Choice(options=list(range(len(values))))
+    assert not isinstance(gene, Choice)
     return variable.Real(bounds=(gene.encode(gene.low), gene.encode(gene.high)))
 
 
 def _decode(code: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, Scalar]:
-    return {
-        path: gene.labels[int(code[path])] if isinstance(gene, Choice) else gene.decode(float(code[path]))
-        for path, gene in genes.items()
-    }
+    genome: dict[str, Scalar] = {}
+    for path, gene in genes.items():
+        values = _values(gene)
+        if values is not None:
+            genome[path] = values[int(code[path])]
+        elif not isinstance(gene, Choice):
+            genome[path] = gene.decode(float(code[path]))
+    return genome
 
 
 def _encode(genome: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, float]:
-    return {
-        path: gene.labels.index(genome[path]) if isinstance(gene, Choice) else gene.encode(genome[path])
-        for path, gene in genes.items()
-    }
+    code: dict[str, float] = {}
+    for path, gene in genes.items():
+        values = _values(gene)
+        if values is not None:
+            code[path] = values.index(genome[path])
+        elif not isinstance(gene, Choice):
+            code[path] = gene.encode(genome[path])
+    return code

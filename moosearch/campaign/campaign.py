@@ -110,14 +110,17 @@ def search(
     from moosearch.campaign.plan import make_plan
     from moosearch.campaign.run import run
     from moosearch.errors import Place
-    from moosearch.space.files import Document, dump, load, override, parse
+    from moosearch.space.files import Document, load, override
 
     document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
-    plan = make_plan(override(document, overrides))
+    document = override(document, overrides)
+    plan = make_plan(document)
     folder = CampaignFolder(out or Path("results") / plan.campaign.name)
     if folder.spec.exists():
-        old = load(folder.spec).data
-        change = first_difference(_identity(old), _identity(parse(dump(plan.to_tree())).data))
+        old = make_plan(load(folder.spec))
+        if not document.data["campaign"].get("reference_point"):
+            plan = plan.with_reference_of(old)  # a latency's was measured, and would not come out the same
+        change = first_difference(old.identity(), plan.identity())
         if change:
             raise CampaignError(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
@@ -132,8 +135,8 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
 
     Args:
         folder: The campaign's folder.
-        overrides: Assignments under ``campaign.evaluator`` or ``campaign.resources``; anything else would
-            make it another campaign.
+        overrides: Assignments to ``campaign.evaluator``, ``campaign.resources.gpus`` or ``campaign.keep``;
+            anything else would make it another campaign.
         observer: Is told what happens.
 
     Returns:
@@ -152,17 +155,13 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
             f"{files.root}: no campaign here, `{files.spec.name}` is missing. "
             "Start one with `moosearch search FILE`."
         )
-    run(make_plan(override(load(files.spec), overrides)), files, observer)
+    document = load(files.spec)
+    plan = make_plan(override(document, overrides))
+    change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
+    if change:
+        raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
+    run(plan, files, observer)
     return Campaign(folder)
-
-
-def _identity(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a plan that decides results: not where it runs, nor what is kept."""
-    campaign = {
-        key: value for key, value in tree["campaign"].items() if key not in ("evaluator", "resources", "keep")
-    }
-    threads = tree["campaign"]["resources"]["cpus"]
-    return {**tree, "campaign": campaign | {"resources": {"cpus": threads}}}
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

@@ -1,6 +1,7 @@
 """Export: a trained candidate becomes a folder that loads and predicts without moosearch."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ from moosearch.campaign.card import PARITY_IMAGES, model_card
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.plan import import_plugins
+from moosearch.campaign.spec import Budget, CampaignSpec
 from moosearch.data import Split
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
@@ -26,8 +28,9 @@ from moosearch.evaluators.work import versions
 from moosearch.models import RobustNet, count_flops, count_parameters
 from moosearch.registry import build, to_tree
 from moosearch.space.files import dump, load
-from moosearch.training import CandidateSpec
+from moosearch.training import CandidateSpec, key_of
 from moosearch.training.measure import correct_clean, fraction
+from moosearch.training.objectives import CleanAccuracy
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that an exported program may show."""
@@ -55,8 +58,10 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
         ExportError: The target is in use, the weights are gone, or a check fails.
     """
     document = load(folder.spec)
-    campaign = document.data
-    import_plugins(campaign.get("imports"), document.place.child("imports"))
+    imports = import_plugins(document.data.get("imports"), document.place.child("imports"))
+    campaign: CampaignSpec = build(
+        CampaignSpec, document.data.get("campaign"), document.place.child("campaign")
+    )
     spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
     net = load_network(folder, evaluation, spec)
     val = spec.dataset.load().val
@@ -64,11 +69,14 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
     _check_reproduces(evaluation, campaign, clean)
 
     model = net.deployed().eval()
-    if target.exists() and any(target.iterdir()) and not (target / "manifest.json").exists():
-        raise ExportError(f"{target}: the folder exists and is not an export; name another one.")
+    target = target.resolve()
+    _check_target(target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot write here: {error.strerror}.") from error
     try:
         save_file(
             {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
@@ -84,7 +92,7 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
                     f"{name}: the exported program's logits differ by {difference:.2e} from the "
                     f"network's, allowed are {TOLERANCE:.0e}. Nothing was exported."
                 )
-        write_atomically(partial / "spec.yaml", _spec(header, campaign, evaluation, spec))
+        write_atomically(partial / "spec.yaml", _spec(campaign, imports, evaluation, spec))
         manifest = _manifest(header, evaluation, spec, model, clean, parity, partial)
         write_atomically(partial / "CARD.md", model_card(manifest))
         write_atomically(partial / "manifest.json", json.dumps(manifest, indent=2) + "\n")
@@ -104,8 +112,8 @@ def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: Candidate
     path = folder.weights(evaluation.candidate.id)
     if not path.is_file():
         raise ExportError(
-            f"{path}: the weights are not there. By default those of front members alone are kept; "
-            "`keep: all` in the search space file keeps all."
+            f"{path}: the weights are not there. Those of front members are kept, and of all candidates with "
+            "`keep: all` in the search space file; were they deleted by hand?"
         )
     net = spec.build_network(seed=0)
     try:
@@ -115,10 +123,19 @@ def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: Candidate
     return net.eval()
 
 
-def _check_reproduces(evaluation: Evaluation, campaign: Mapping[str, Any], clean: float) -> None:
-    for objective in campaign["campaign"]["objectives"]:
-        recorded = evaluation.objectives.get(objective.get("label") or objective["name"])
-        if objective["name"] != "clean_accuracy" or recorded is None:
+FILES = {"weights.safetensors", "model.onnx", "model.pt2", "spec.yaml", "CARD.md", "manifest.json"}
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to replace anything but an empty folder or an export, which holds our files and no others."""
+    if target.exists() and not (target.is_dir() and {path.name for path in target.iterdir()} <= FILES):
+        raise ExportError(f"{target}: this exists and is not an export; name another folder.")
+
+
+def _check_reproduces(evaluation: Evaluation, campaign: CampaignSpec, clean: float) -> None:
+    for objective in campaign.objectives:
+        recorded = evaluation.objectives.get(key_of(objective))
+        if not isinstance(objective, CleanAccuracy) or recorded is None:
             continue
         if abs(recorded - clean) > REPRODUCTION:
             raise ExportError(
@@ -180,14 +197,21 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _spec(header: Header, campaign: Mapping[str, Any], evaluation: Evaluation, spec: CandidateSpec) -> str:
+def _spec(
+    campaign: CampaignSpec, imports: tuple[str, ...], evaluation: Evaluation, spec: CandidateSpec
+) -> str:
     """Return a search space file without genes: searching it trains this candidate again."""
-    alone = dict(campaign["campaign"]) | {
-        "name": f"{header.name}-{evaluation.candidate.id}",
-        "budget": {"population": 1, "generations": 1},
+    alone = dataclasses.replace(
+        campaign,
+        name=f"{campaign.name}-{evaluation.candidate.id}",
+        budget=Budget(population=1, generations=1),
+    )
+    tree = {
+        "imports": list(imports),
+        "campaign": to_tree(alone, CampaignSpec),
+        "candidate": to_tree(spec, CandidateSpec),
     }
-    candidate = to_tree(spec, CandidateSpec)
-    return dump({"imports": campaign.get("imports", []), "campaign": alone, "candidate": candidate})
+    return dump(tree)
 
 
 def _manifest(

@@ -58,6 +58,8 @@ class CampaignFolder:
         Raises:
             CampaignError: It cannot be created or written.
         """
+        if set("?#%") & set(str(self.root)):  # the path becomes part of the storage's URL
+            raise CampaignError(f"{self.root}: the folder's path must not contain ?, # or %.")
         try:
             self.models.mkdir(parents=True, exist_ok=True)
         except OSError as error:

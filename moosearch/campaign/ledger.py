@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from optuna.distributions import (
 )
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
@@ -69,18 +71,30 @@ class Ledger:
             storage: URL of the storage.
             header: What to store of the campaign.
             genes: The genes of the space, by path.
+
+        Raises:
+            CampaignError: The storage cannot be read, or holds something else.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=header.name,
-            directions=[objective.sense for objective in header.objectives],
-            load_if_exists=True,
-        )
-        if "header" not in study.user_attrs:
+        stored = dataclasses.asdict(header) | {"format": FORMAT}
+        try:
+            names = optuna.get_all_study_names(storage)
+            if names and names != [header.name]:
+                raise CampaignError(f"{storage}: holds other studies: {', '.join(names)}.")
+            study = optuna.create_study(
+                storage=storage,
+                study_name=header.name,
+                directions=[objective.sense for objective in header.objectives],
+                load_if_exists=True,
+            )
+            old = study.user_attrs.get("header")
+        except (SQLAlchemyError, ValueError) as error:
+            raise CampaignError(f"{storage}: not the study of a campaign: {_cause(error)}") from error
+        if old != json.loads(json.dumps(stored)) and (old is not None or study.trials):
+            raise CampaignError(f"{storage}: holds the study of another campaign.")
+        if old is None:
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.set_metric_names([objective.key for objective in header.objectives])
-            stored = dataclasses.asdict(header) | {"format": FORMAT}
             study.set_user_attr("header", stored)
         return cls(study, header, genes)
 
@@ -97,9 +111,7 @@ class Ledger:
             study = optuna.load_study(study_name=name, storage=storage)
             stored = dict(study.user_attrs["header"])
         except Exception as error:
-            raise CampaignError(
-                f"{storage}: not the study of a campaign: {type(error).__name__}: {error}"
-            ) from error
+            raise CampaignError(f"{storage}: not the study of a campaign: {_cause(error)}") from error
         if stored.pop("format") != FORMAT:
             raise CampaignError(f"{storage}: written by another version; this one reads {FORMAT}.")
         stored["objectives"] = tuple(ObjectiveInfo(**info) for info in stored["objectives"])
@@ -163,6 +175,12 @@ class Ledger:
             violations=dict(trial.constraints),
             **{name: attributes[name] for name in _ATTRIBUTES},
         )
+
+
+def _cause(error: Exception) -> str:
+    """Return one line that says what a database did not like."""
+    text = str(getattr(error, "orig", None) or error) or type(error).__name__
+    return text.splitlines()[0]
 
 
 def _distribution(gene: Gene) -> BaseDistribution:

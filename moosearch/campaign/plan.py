@@ -77,6 +77,22 @@ class Plan:
             "candidate": self.space.to_tree(),
         }
 
+    def identity(self) -> dict[str, Any]:
+        """Return the part that decides results: not where it runs, nor what is kept."""
+        tree = self.to_tree()
+        aside = ("evaluator", "resources", "keep")
+        campaign = {key: value for key, value in tree["campaign"].items() if key not in aside}
+        return tree | {"campaign": campaign | {"resources": {"cpus": self.campaign.resources.cpus}}}
+
+    def with_reference_of(self, other: "Plan") -> "Plan":
+        """Return this plan with another's reference point, where both have the same objectives."""
+        if [info.key for info in self.objectives] != [info.key for info in other.objectives]:
+            return self
+        point = other.campaign.reference_point
+        infos = [dataclasses.replace(info, reference=point[info.key]) for info in self.objectives]
+        campaign = dataclasses.replace(self.campaign, reference_point=point)
+        return dataclasses.replace(self, campaign=campaign, objectives=tuple(infos))
+
 
 def make_plan(document: Document) -> Plan:
     """Check a search space file as a whole and plan its campaign.
@@ -97,7 +113,7 @@ def make_plan(document: Document) -> Plan:
         node = {"name": Path(place.file).stem or "campaign", **node}
     spec: CampaignSpec = build(CampaignSpec, node, place.child("campaign"))
     space = SearchSpace.parse(data["candidate"], CandidateSpec, place.child("candidate"))
-    keys = _objective_keys(spec, place.child("campaign").child("objectives"))
+    keys = _objective_keys(spec, place.child("campaign"))
     constraints, metrics = _constraints(spec, keys, place.child("campaign").child("constraints"))
     infos, corners = _objectives(spec, space, keys, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
@@ -118,23 +134,39 @@ def import_plugins(node: Any, place: Place) -> tuple[str, ...]:
     for index, name in enumerate(names):
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise place.child(index).error(
                 f"the module '{name}' cannot be imported: {type(error).__name__}: {error}"
             ) from error
     return names
 
 
+RESERVED = ("id", "generation", "status", "feasible", "reason", "seconds_train", "seconds_measure")
+"""Columns of the tables, which no objective may be called."""
+
+
 def _objective_keys(spec: CampaignSpec, place: Place) -> list[str]:
+    here = place.child("objectives")
     keys = [key_of(objective) for objective in spec.objectives]
     if not keys:
-        raise place.error("a campaign needs at least one objective.")
-    for key in keys:
+        raise here.error("a campaign needs at least one objective.")
+    for index, (key, objective) in enumerate(zip(keys, spec.objectives, strict=True)):
         if keys.count(key) > 1:
-            raise place.error(f"two objectives are called '{key}'. Give each a `label:` of its own.")
+            raise here.error(f"two objectives are called '{key}'. Give each a `label:` of its own.")
+        foreign = key in OBJECTIVES and OBJECTIVES.name_of(objective) != key
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) or key in RESERVED or foreign:
+            raise (
+                here.child(index)
+                .child("label")
+                .error(
+                    f"got {key!r}, expected letters, digits, - and _, no other objective's name, and none of "
+                    f"{', '.join(RESERVED)}."
+                )
+            )
     for key in spec.reference_point:
         if key not in keys:
-            raise place.error(f"reference_point names '{key}'. {nearest(key, keys)}")
+            there = place.child("reference_point").child(key)
+            raise there.error(f"no objective has this name. {nearest(key, keys)}")
     return keys
 
 
@@ -153,6 +185,9 @@ def _constraints(
         key, relation, bound = match.groups()
         if key not in keys and key not in OBJECTIVES:
             raise here.error(f"nothing is measured as '{key}'. {nearest(key, {*keys, *OBJECTIVES})}")
+        labels = [key_of(o) for o in spec.objectives if OBJECTIVES.name_of(o) == key]
+        if key not in keys and labels:
+            raise here.error(f"which {key}? Objectives of this kind are called: {', '.join(labels)}.")
         if key not in keys:
             metrics[key] = build(Annotated[Objective, OBJECTIVES], key)
         value = build(Number, bound, here)
@@ -160,10 +195,14 @@ def _constraints(
     return tuple(constraints), tuple(metrics.values())
 
 
+MARGIN = {"counted": 1.1, "timed": 2.0}
+"""How far the reference point lies beyond the dearest corner: at it, a candidate would count for nothing."""
+
+
 def _objectives(
     spec: CampaignSpec, space: SearchSpace, keys: list[str], place: Place
 ) -> tuple[tuple[ObjectiveInfo, ...], int]:
-    """Build the corners of the space; the dearest of them gives the references of costs."""
+    """Build the corners of the space; a tenth more than the dearest of them is the reference of a cost."""
     timed = any(objective.kind == "timed" for objective in spec.objectives)
     dearest = dict.fromkeys(keys, 0.0)
     corners = space.corners()
@@ -172,15 +211,15 @@ def _objectives(
         subject = Subject(net, None, built.dataset.tasks, built.dataset.shape, 0)
         for key, objective in zip(keys, spec.objectives, strict=True):
             if objective.kind != "fraction":
-                margin = 2.0 if objective.kind == "timed" else 1.0
-                dearest[key] = max(dearest[key], margin * objective.measure(subject))
+                dearest[key] = max(dearest[key], objective.measure(subject))
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):
         ideal = 1.0 if objective.sense == "maximize" else 0.0
-        worst = 1.0 - ideal if objective.kind == "fraction" else dearest[key]
+        worst = 1.0 - ideal if objective.kind == "fraction" else MARGIN[objective.kind] * dearest[key]
         reference = spec.reference_point.get(key, worst)
-        if not math.isfinite(reference) or (reference >= ideal) == (objective.sense == "maximize"):
-            side = "below" if objective.sense == "maximize" else "above"
+        maximize = objective.sense == "maximize"
+        if not (reference < ideal if maximize else reference > ideal) or not math.isfinite(reference):
+            side = "below" if maximize else "above"
             here = place.child("campaign").child("reference_point").child(key)
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
         infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference))
@@ -206,9 +245,10 @@ def _corner(
     try:
         with torch.device(device):
             return built, built.build_network(seed=0).eval()
-    except SpecError as error:
+    except Exception as error:  # whatever torch says of sizes that it cannot build
         widths = {p: v for p, v in candidate.genome.items() if p.startswith("architecture")}
-        raise place.child("architecture").error(f"{error}{_at(widths)}") from None
+        message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"
+        raise place.child("architecture").error(f"{message}{_at(widths)}") from None
 
 
 def _at(genome: Genome) -> str:

@@ -59,8 +59,9 @@ class TerminalProgress(Observer):
         self._start = time.monotonic()
         goes_on = f", {known} of them known already" if known else ""
         self._console.print(
-            f"[bold]{plan.campaign.name}[/]: {budget.generations} x {budget.population} candidates"
+            f"{plan.campaign.name}: {budget.generations} x {budget.population} candidates"
             f"{goes_on}; {workers} at a time",
+            markup=False,
             highlight=False,
         )
 
@@ -76,7 +77,8 @@ class TerminalProgress(Observer):
         self._advance()
         if evaluation.status == "failed":
             self._console.print(
-                f"[red]candidate {evaluation.candidate.id} failed[/]: {evaluation.reason}",
+                f"candidate {evaluation.candidate.id} failed: {evaluation.reason}",
+                markup=False,
                 highlight=False,
             )
 
@@ -92,6 +94,7 @@ class TerminalProgress(Observer):
                 f"generation {number}/{self._plan.campaign.budget.generations}: "
                 f"{len(self._evaluations)} candidates, {failed} failed, front {len(front)}, "
                 f"hypervolume {front.hypervolume():.4f}{left}",
+                markup=False,
                 highlight=False,
             )
 

@@ -45,7 +45,7 @@ class CampaignSpec:
         evaluator: Where candidates are trained.
         resources: What one candidate occupies.
         reference_point: Coordinates of the hypervolume's reference point by objective; what is not given
-            is 0 for accuracies and the dearest corner of the space for costs.
+            is 0 for accuracies, and for costs 1.1 times the dearest corner of the space (twice for times).
         keep: Whose weights stay on disk: those of the front, or all.
     """
 

@@ -155,6 +155,8 @@ def parse_bounds(node: Mapping[str, Any], place: Place) -> Real | Integer:
     step = rest[0] if rest else 1
     if low > high:
         raise place.error(f"got {tag}: {bounds!r}, expected low <= high.")
+    if integer and max(abs(low), abs(high), step) >= 2**31:
+        raise place.error(f"expected {tag} bounds below {2**31}.")
     if log and low <= 0:
         raise place.error(f"got {tag}: {bounds!r}, expected low > 0 on a logarithmic scale.")
     if step < 1:

@@ -1,5 +1,6 @@
 """The search space: a candidate spec with holes. A genome fills the holes; the filled spec is a candidate."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -32,6 +33,9 @@ from moosearch.space.genes import (
     parse_bounds,
     tag_of,
 )
+
+MOST_CORNERS = 256
+"""Up to this many combinations of choices are all built when a space is checked."""
 
 
 def candidate_id(spec: Mapping[str, Any]) -> str:
@@ -126,28 +130,52 @@ class SearchSpace:
         return _enumerate(self.tree, ())
 
     def corners(self) -> list[dict[str, Scalar]]:
-        """Return genomes that show every option of every choice, with all numbers low and all high.
+        """Return genomes at the edges of the space, where what is wrong or dear in it shows.
 
-        Whatever is wrong with a single value or option of the space is wrong at one of them.
+        Numbers (and choices among numbers) are all high or all low, and other choices are combined in every
+        way; where these are more than `MOST_CORNERS`, in every way that differs from the first options in one
+        choice, and in random ways.
         """
-        genes = self.genes()
+        pinned = [_pin(self.tree, high=high) for high in (True, False)]
+        genomes: list[dict[str, Scalar]] = []
+        for tree in pinned:
+            space = SearchSpace(tree)
+            if space.size <= MOST_CORNERS:
+                genomes += space.enumerate()
+            else:
+                generator = np.random.default_rng(0)
+                genomes += space._variants()
+                genomes += [space.sample(generator) for _ in range(MOST_CORNERS // 2)]
+        genomes += SearchSpace(pinned[0])._variants() + self._each_label(pinned[0])
         corners: dict[str, dict[str, Scalar]] = {}
-        for high in (True, False):
-            base: dict[str, Scalar] = {}
-            for path, gene in genes.items():
-                if isinstance(gene, Choice):
-                    base[path] = gene.labels[0]
-                else:
-                    base[path] = gene.high if high else gene.low
-            variants = [base]
-            for path, gene in genes.items():
-                if isinstance(gene, Choice):
-                    opened = base | _ancestors(path, genes)
-                    variants += [opened | {path: label} for label in gene.labels]
-            for genome in variants:
-                candidate = self.candidate(genome)
-                corners.setdefault(candidate.id, dict(candidate.genome))
+        for genome in genomes:
+            candidate = self.candidate(genome)
+            corners.setdefault(candidate.id, dict(candidate.genome))
         return list(corners.values())
+
+    def _variants(self) -> list[dict[str, Scalar]]:
+        """Return the first option of every choice, and each other option once."""
+        genes = self.genes()
+        base = {
+            path: gene.labels[0] if isinstance(gene, Choice) else gene.low for path, gene in genes.items()
+        }
+        return [base] + [
+            base | _ancestors(path, genes) | {path: label}
+            for path, gene in genes.items()
+            if isinstance(gene, Choice)
+            for label in gene.labels
+        ]
+
+    def _each_label(self, pinned: Any) -> list[dict[str, Scalar]]:
+        """Return each option of the choices that pinning fixed, once."""
+        genes = self.genes()
+        base = SearchSpace(pinned)._variants()[0]
+        return [
+            base | _ancestors(path, genes) | {path: label}
+            for path, gene in genes.items()
+            if isinstance(gene, Choice) and _numeric(gene)
+            for label in gene.labels
+        ]
 
     def to_tree(self) -> Any:
         """Write the space as plain data, with every default written out."""
@@ -242,6 +270,27 @@ def _fill(node: Any, genome: Genome, path: tuple[str, ...], active: dict[str, Sc
         return {key: _fill(value, genome, (*path, key), active) for key, value in node.items()}
     if isinstance(node, list):
         return [_fill(value, genome, (*path, str(i)), active) for i, value in enumerate(node)]
+    return node
+
+
+def _numeric(gene: Choice) -> bool:
+    return all(isinstance(label, int | float) and not isinstance(label, bool) for label in gene.labels)
+
+
+def _pin(node: Any, *, high: bool) -> Any:
+    """Fix every number, and every choice among numbers, at its highest or lowest value."""
+    if isinstance(node, Choice):
+        if _numeric(node):
+            label = (max if high else min)(node.labels)
+            return Choice((label,), (node.option(label),))
+        return Choice(node.labels, tuple(_pin(option, high=high) for option in node.options))
+    if isinstance(node, Real | Integer):
+        value: Any = node.high if high else node.low
+        return dataclasses.replace(node, low=value, high=value)
+    if isinstance(node, Mapping):
+        return {key: _pin(value, high=high) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_pin(value, high=high) for value in node]
     return node
 
 

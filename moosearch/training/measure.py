@@ -40,9 +40,12 @@ def correct_under(
     marks = []
     for number, batch in enumerate(images.batches(BATCH)):
         right = correct_clean(net, batch)
-        for attack in attacks:
-            # The seed is the attack's own: what else is listed does not change its random start.
-            generator = torch_generator(derive_seed(seed, f"batch {number}, {attack!r}"), batch.x.device)
+        for index, attack in enumerate(attacks):
+            # The seed is the attack's own: what else is listed does not change its random start. An
+            # attack listed twice starts anew.
+            again = attacks[:index].count(attack)
+            purpose = f"batch {number}, {attack!r}" + (f", {again}" if again else "")
+            generator = torch_generator(derive_seed(seed, purpose), batch.x.device)
             # The whole batch is attacked, so that an image's random start is its own whatever
             # became of its neighbors.
             labels = labels_of(tasks, batch.y)

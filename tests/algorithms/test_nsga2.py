@@ -5,11 +5,12 @@ import pytest
 from pymoo.algorithms.moo.nsga2 import binary_tournament
 from pymoo.operators.selection.tournament import TournamentSelection
 
+from moosearch.algorithms import SearchProblem
 from moosearch.algorithms.nsga2 import Nsga2
 from moosearch.errors import SpecError
 from moosearch.pareto import hypervolume, non_dominated
 from moosearch.registry import build
-from moosearch.space import Choice
+from moosearch.space import Choice, Integer, Real, SearchSpace
 
 # The front is scale = 1 - sqrt(lr) at kind = good, width = 7 and dropout irrelevant: hypervolume 2/3.
 NODE = {
@@ -267,3 +268,17 @@ def test_children_that_nothing_new_is_left_for_do_not_end_the_search(space_of, s
 def test_settings_are_validated(fields, message):
     with pytest.raises(SpecError, match=message):
         build(Nsga2, fields)
+
+
+def test_integers_of_few_values_do_mutate():
+    """Polynomial mutation would round a step on [2, 4] back to where it came from."""
+    space = SearchSpace({"depth": Integer(2, 4), "x": Real(0.0, 1.0)})
+    search = Nsga2().start(SearchProblem(space, objectives=2, violations=1, population=10, seed=0))
+    depths = []
+    for _ in range(6):
+        candidates = search.ask()
+        depths.append({c.spec["depth"] for c in candidates})
+        # Only depth 2 survives: another depth in a later generation is a mutation.
+        losses = np.array([[c.spec["x"] + 9.0 * (c.spec["depth"] != 2), 1 - c.spec["x"]] for c in candidates])
+        search.tell(losses, np.zeros((len(candidates), 1)))
+    assert any(depths[generation] - {2} for generation in (4, 5))

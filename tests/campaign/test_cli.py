@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -30,7 +31,7 @@ def test_launch_inspect_export(cli, tiny_file, tmp_path):
 
     code, out, _ = cli("front", folder, "--csv")
     front = pd.read_csv(io.StringIO(out))
-    assert front["flops"].is_unique
+    assert front["id"].is_unique
     assert set(front["id"]) <= set(pd.read_csv(folder / "candidates.csv")["id"])
 
     code, out, _ = cli("export", folder, "--pick", "best:clean_accuracy", "--to", tmp_path / "model")
@@ -81,6 +82,20 @@ def test_validate_tells_what_is_in_the_space(cli, tiny_file):
         ("campaign.constraints=[flops <= many]", ["got 'many'", "a number"]),
         ("campaign.reference_point={flops: -1}", ["reference_point.flops: got -1", "above the ideal 0"]),
         ("campaign.reference_point={flop: 1}", ["Did you mean 'flops'?"]),
+        ("campaign.reference_point.flops=0", ["got 0, expected a value above the ideal 0"]),
+        ("campaign.objectives=[{name: flops, label: status}]", ["objectives.0.label", "status"]),
+        ("campaign.objectives=[{name: flops, label: latency}]", ["no other objective's name"]),
+        (
+            "campaign={objectives: [{name: robust_accuracy, label: strong}], "
+            "constraints: [robust_accuracy >= 0.1]}",
+            ["which robust_accuracy?", "strong"],
+        ),
+        ("candidate.architecture={name: small_cnn, width: 2000000000}", ["cannot be built"]),
+        (
+            "candidate.architecture={name: small_cnn, width: 20000000000}",
+            ["got 20000000000, expected at most 2147483647"],
+        ),
+        ("candidate.training.epochs={integer: [1, 99999999999]}", ["below 2147483648"]),
         ("campaign.algorithm=nsga3", ["Did you mean 'nsga2'?"]),
         ("campaign.algorithm=grid", ["grid cannot list real genes"]),
         ("campaign.evaluator={name: ray, workrs: 2}", ["Did you mean 'workers'?"]),
@@ -142,6 +157,34 @@ def test_unknown_rule_and_candidate(cli, finished):
     assert "Did you mean 'flops'?" in err
     code, _, err = cli("export", finished.folder.root, "--candidate", "zzz")
     assert code == 2
+
+
+def test_user_text_is_not_markup(cli, tiny_file):
+    choice = "{choice: [{name: trades, label: '[/red]'}, cross_entropy]}"
+    code, out, _ = cli("validate", tiny_file, "--set", f"candidate.training.loss={choice}")
+    assert code == 0
+    assert "[/red] | cross_entropy" in out
+
+
+def test_pick_and_candidate_exclude_each_other(cli, finished):
+    root = finished.folder.root
+    code, _, err = cli("export", root, "--pick", "knee", "--candidate", "abc")
+    assert code == 2
+    assert "not both" in err
+    code, _, err = cli("export", root, "--candidate", "")
+    assert code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00" + b"x" * 200])
+@pytest.mark.parametrize("verb", ["status", "front", "resume", "export"])
+def test_a_broken_study_is_one_line(cli, finished, tmp_path, verb, content):
+    shutil.copy(finished.folder.spec, tmp_path / "campaign.yaml")
+    (tmp_path / "study.db").write_bytes(content)
+    if content == b"" and verb == "resume":
+        pytest.skip("an empty database is a campaign that was killed before its first candidate")
+    code, _, err = cli(verb, tmp_path)
+    assert code == 2
+    assert err.count("\n") == 1
 
 
 def test_serial_has_one_worker(cli, tiny_file):

@@ -138,7 +138,22 @@ def test_foreign_weights_are_refused(tiny, tmp_path):
 def test_a_folder_in_use_is_not_overwritten(finished, tmp_path):
     target = tmp_path / "precious"
     target.mkdir()
+    (target / "manifest.json").write_text("{}")
     (target / "thesis.tex").write_text("years of work")
-    with pytest.raises(ExportError, match="not an export"):
-        finished.export("knee", target)
+    for path in (target, target / "thesis.tex"):
+        with pytest.raises(ExportError, match="not an export"):
+            finished.export("knee", path)
     assert (target / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_export_is_replaced(exported, finished):
+    before = (exported / "manifest.json").stat().st_ino
+    assert finished.export("knee", exported) == exported
+    assert (exported / "manifest.json").stat().st_ino != before
+
+
+def test_exporting_into_the_current_folder(finished, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    finished.export("knee", ".")
+    assert (tmp_path / "here/model.onnx").is_file()

@@ -11,7 +11,7 @@ import moosearch
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.plan import make_plan
 from moosearch.campaign.run import Observer, run
-from moosearch.errors import CampaignError, Place
+from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluators import work
 from moosearch.space.files import Document
 
@@ -110,6 +110,58 @@ def test_resume_keeps_the_weights_of_the_final_front(tiny, tmp_path):
     late = [e for e in campaign.front if e.generation > 1 and (e.generation, e.index) != (3, 3)]
     assert late, "choose another seed: nothing of the front is at stake"
     assert {path.name for path in folder.models.iterdir()} == {e.candidate.id for e in campaign.front}
+
+
+def test_resume_refuses_what_would_be_another_campaign(finished):
+    with pytest.raises(CampaignError, match=r"another campaign: campaign\.seed is 3 there and 5 here"):
+        moosearch.resume(finished.folder.root, overrides=["campaign.seed=5"])
+
+
+def test_a_study_of_another_campaign_is_not_mixed(tiny, tmp_path, count_trainings):
+    campaign = moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.budget.generations=1"])
+    trained = len(count_trainings)
+    for change in ("campaign.seed=9", "campaign.name=other"):
+        campaign.folder.spec.unlink(missing_ok=True)
+        with pytest.raises(CampaignError, match=r"another campaign|other studies"):
+            moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.budget.generations=1", change])
+    assert len(count_trainings) == trained
+
+
+def test_a_path_that_would_break_the_storage_is_refused(tiny, tmp_path):
+    with pytest.raises(CampaignError, match="must not contain"):
+        moosearch.search(tiny(), out=tmp_path / "a?b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_campaign_with_latency_goes_on(tiny, tmp_path, count_trainings):
+    overrides = ["campaign.objectives=[clean_accuracy, latency]", "campaign.budget.generations=1"]
+    first = moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+    trained = len(count_trainings)
+    again = moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+    assert len(count_trainings) == trained
+    assert again.header == first.header
+
+
+def test_the_reference_point_is_beyond_the_dearest_combination(tiny):
+    data = tiny()
+    data["candidate"]["architecture"] = {
+        "name": "small_cnn",
+        "width": {"choice": [4, 8]},
+        "depth": {"choice": [2, 4]},
+    }
+    plan = plan_of(data)
+    data = tiny()
+    data["candidate"]["architecture"] = {"name": "small_cnn", "width": 8, "depth": 4}
+    dearest = plan_of(data)
+    assert plan.objectives[2].reference == dearest.objectives[2].reference
+
+
+def test_a_combination_that_is_wrong_is_found_in_any_order(tiny):
+    for auxiliary in ([["odd_even"], []], [[], ["odd_even"]]):
+        data = tiny()
+        data["candidate"]["dataset"]["auxiliary"] = {"choice": auxiliary}
+        with pytest.raises(SpecError, match="needs auxiliary tasks"):
+            plan_of(data)
 
 
 def test_a_second_process_is_refused(tiny, tmp_path):

@@ -57,6 +57,12 @@ class Recorder:
     def __repr__(self):
         return f"Recorder({self.name})"
 
+    def __eq__(self, other):
+        return self.name == other.name
+
+    def __hash__(self):
+        return hash(self.name)
+
     def __call__(self, net, x, labels, *, generator):
         self.images.append(x.clone())
         self.starts.append(uniform_start(torch.zeros_like(x), 1.0, generator))
@@ -151,6 +157,13 @@ def test_what_else_is_listed_does_not_change_an_attacks_random_numbers(digits_ne
     alone = [correct_under(net, images, tasks, [a], seed=0) for a in (attack, other)]
     for attacks in ([attack, other], [other, attack]):
         assert torch.equal(correct_under(net, images, tasks, attacks, seed=0), alone[0] & alone[1])
+
+
+def test_an_attack_that_is_listed_twice_starts_anew():
+    images = pixels([0.1, 0.9, 0.4, 0.6], [0, 1, 0, 1])
+    recorders = [Recorder("a"), Recorder("a")]
+    correct_under(left_right_net(), images, TWO, recorders, seed=3)
+    assert not torch.equal(recorders[0].starts[0], recorders[1].starts[0])
 
 
 def test_marks_do_not_depend_on_what_was_measured_before_nor_on_the_global_generator(digits_net):
