@@ -69,7 +69,7 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
     _check_reproduces(evaluation, campaign, clean)
 
     model = net.deployed().eval()
-    target = target.resolve()
+    given, target = target, target.resolve()
     _check_target(target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -100,7 +100,7 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return target
+    return given
 
 
 def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: CandidateSpec) -> RobustNet:
