@@ -22,6 +22,8 @@ def undisturbed(tiny, tmp_path_factory):
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
 def test_resume_after_a_kill_gives_the_same_front(tiny_file, tmp_path, undisturbed, cli, sent):
     folder = tmp_path / "killed"
+    # A test run that was started in the background ignores Ctrl-C, and its children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "moosearch", "search", tiny_file, "--out", folder, "--set", SLOWER],
         stdout=subprocess.DEVNULL,
