@@ -19,8 +19,8 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-"""Keeps glibc from giving big blocks back to the system at every step: training on the CPU loses a fifth of
-its time to page faults otherwise. Set for a local cluster's processes where the user has not set it."""
+"""Keeps glibc from giving big blocks back to the system at every step, which costs page faults when training on
+the CPU. Set for a local cluster's processes where the user has not set it."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
