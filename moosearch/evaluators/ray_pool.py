@@ -19,7 +19,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-"""Keeps glibc from giving big blocks back to the system at every step, which costs page faults when training on
+"""Keeps glibc from giving big blocks back to the system at every step, which costs page faults in training on
 the CPU. Set for a local cluster's processes where the user has not set it."""
 
 OBJECT_STORE_BYTES = 256 * 2**20
