@@ -76,7 +76,7 @@ class Mixed:
         tasks = len(labels)
 
         def objective(stacked: Tensor) -> Tensor:
-            features = net.trunk(net.normalize(stacked)).chunk(tasks)  # (M+1) x (B, o)
+            features = net.encode(stacked).chunk(tasks)  # (M+1) x (B, o)
             losses = [
                 F.cross_entropy(head(z), y, reduction="none")
                 for head, z, y in zip(net.heads, features, labels, strict=True)

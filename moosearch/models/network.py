@@ -61,18 +61,23 @@ class RobustNet(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(features, size) for size in groups)
         self.features = features
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of images in [0, 1]: (B, C, H, W) -> (B, o)."""
+        features: Tensor = self.trunk(self.normalize(x))
+        return features
+
     def outputs(self, x: Tensor) -> Outputs:
         """Run the trunk once and every head on it.
 
         Args:
             x: (B, C, H, W) images in [0, 1].
         """
-        features = self.trunk(self.normalize(x))
+        features = self.encode(x)
         return Outputs(features, tuple(head(features) for head in self.heads))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the main logits: (B, C, H, W) -> (B, K)."""
-        logits: Tensor = self.heads[0](self.trunk(self.normalize(x)))
+        logits: Tensor = self.heads[0](self.encode(x))
         return logits
 
     def deployed(self) -> nn.Sequential:
