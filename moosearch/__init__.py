@@ -8,17 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moosearch.campaign.campaign import Campaign, resume, search
+    from moosearch.campaign.campaign import Campaign, resume, search, train
     from moosearch.pareto import Front
 
 __version__ = "0.1.0"
-__all__ = ["Campaign", "Front", "resume", "search"]
+__all__ = ["Campaign", "Front", "resume", "search", "train"]
 
 _HOMES = {
     "Campaign": "moosearch.campaign.campaign",
     "Front": "moosearch.pareto",
     "resume": "moosearch.campaign.campaign",
     "search": "moosearch.campaign.campaign",
+    "train": "moosearch.campaign.campaign",
 }
 
 

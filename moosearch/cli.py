@@ -24,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+analyze = typer.Typer(help="Measure datasets and perturbations.", no_args_is_help=True)
+app.add_typer(analyze, name="analyze")
 out = Console(markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 
@@ -96,6 +98,37 @@ def resume(
     with _interruptible(), TerminalProgress(out) as progress:
         campaign = go_on(folder, overrides=overrides, observer=progress)
     _finish(campaign)
+
+
+@app.command()
+def train(
+    file: FileArgument,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Choose a gene, training.loss=trades, or override a leaf.", metavar="PATH=VALUE"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The folder; results/NAME-ID if not given.")
+    ] = None,
+) -> None:
+    """Train one recipe outside a search; genes not chosen take their first option or middle value."""
+    from moosearch.campaign.campaign import train as launch
+    from moosearch.campaign.progress import TrainingProgress
+
+    with _interruptible():
+        campaign = launch(file, assignments=assignments or [], out=to, observer=TrainingProgress(out))
+    (evaluation,) = campaign.evaluations
+    if evaluation.status == "failed":
+        out.print(f"failed: {evaluation.reason}", soft_wrap=True)
+        raise typer.Exit(3)
+    values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+    out.print(
+        f"candidate {evaluation.candidate.id}: {values}; best epoch {evaluation.provenance['best_epoch']}; "
+        f"{evaluation.seconds['train']:.1f} s of training; in {campaign.folder.root}",
+        soft_wrap=True,
+    )
 
 
 @contextlib.contextmanager
@@ -271,6 +304,72 @@ def export(
         f"largest difference of a logit: ONNX {manifest['parity']['onnx']:.1e}, torch.export "
         f"{manifest['parity']['torch_export']:.1e}",
     )
+
+
+@analyze.command("perturbations")
+def analyze_perturbations(
+    folder: FolderArgument,
+    pick: Annotated[
+        str, typer.Option("--pick", help="Whose: knee, best:OBJECTIVE or an id.", metavar="RULE")
+    ] = "knee",
+    images: Annotated[
+        int, typer.Option("--images", help="Validation images to perturb; 0 for all.", min=0)
+    ] = 1000,
+) -> None:
+    """Inter-class variance, and how diverse a trained candidate's perturbations are: degrees."""
+    from moosearch.campaign import analysis
+    from moosearch.space.files import load
+
+    campaign = Path(folder)
+    angles = analysis.perturbations(campaign, pick, most=images)
+    out.print(_frame(angles))
+    variance = analysis.classes(load(campaign / "campaign.yaml"))
+    out.print(_frame(variance))
+    path = campaign / "perturbations.csv"
+    angles.merge(variance.drop(columns="images"), how="cross").to_csv(path, index=False)
+    out.print(f"written to {path}", soft_wrap=True)
+
+
+@analyze.command("classes")
+def analyze_classes(
+    file: FileArgument,
+    assignments: SetOption = None,
+    images: Annotated[int, typer.Option("--images", help="Training images; 0 for all.", min=0)] = 0,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Inter-class variance of a dataset: mean distance of images of different classes, pixels in [0, 1]."""
+    from moosearch.campaign import analysis
+    from moosearch.space.files import load, override
+
+    variance = analysis.classes(override(load(file), assignments or []), most=images)
+    if csv:
+        typer.echo(variance.to_csv(index=False), nl=False)
+    else:
+        out.print(_frame(variance))
+
+
+@analyze.command("tasks")
+def analyze_tasks(
+    file: FileArgument,
+    groups: Annotated[int, typer.Option("--groups", help="Number of groups.", min=2)] = 2,
+    assignments: SetOption = None,
+    images: Annotated[int, typer.Option("--images", help="Training images; 0 for all.", min=0)] = 0,
+) -> None:
+    """Define an auxiliary task by the similarity of classes; prints it as a search space file takes it."""
+    from moosearch.campaign import analysis
+    from moosearch.registry import to_tree
+    from moosearch.space.files import dump, load, override
+
+    task = analysis.similar(override(load(file), assignments or []), groups=groups, most=images)
+    typer.echo(dump({"own_tasks": [to_tree(task, type(task))]}), nl=False)
+
+
+def _frame(frame: Any) -> Table:
+    """Return a data frame as a table."""
+    table = Table(*frame.columns)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+    return table
 
 
 @app.command()

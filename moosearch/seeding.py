@@ -50,13 +50,18 @@ def torch_generator(seed: int, device: "torch.device | str" = "cpu") -> "torch.G
 
 
 @contextlib.contextmanager
-def seeded_torch(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator for a block, and put its state back afterwards.
+def seeded_torch(seed: int, device: "torch.device | None" = None) -> Iterator[None]:
+    """Seed torch's global generators for a block, and put their states back afterwards.
 
-    Only for code that takes no generator: the initialization of `torch.nn` modules.
+    Only for code that takes no generator: the initialization of `torch.nn` modules, and dropout.
+
+    Args:
+        seed: The seed.
+        device: A CUDA device whose generator is seeded too.
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
         yield

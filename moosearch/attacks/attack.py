@@ -1,13 +1,17 @@
 """What an attack is, and the contract that every caller goes through."""
 
-from typing import ClassVar, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal, Protocol
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from moosearch.attacks.ball import BALLS, Norm
 from moosearch.data.tasks import Labels
 from moosearch.models.network import RobustNet
 from moosearch.registry import Registry
+
+Mode = Literal["eval", "train"]
 
 
 class Attack(Protocol):
@@ -16,13 +20,25 @@ class Attack(Protocol):
     An attack is trusted for its direction only: `perturb` sees to the ball and to [0, 1].
 
     Attributes:
-        eps: Radius of the l_inf ball, in pixel units of [0, 1].
+        eps: Radius of the ball, in pixel units of [0, 1].
+        norm: Norm of the ball.
+        mode: The network's mode while it is attacked.
         multitask: Whether it needs auxiliary tasks.
     """
 
     @property
     def eps(self) -> float:
-        """Radius of the l_inf ball."""
+        """Radius of the ball."""
+        ...
+
+    @property
+    def norm(self) -> Norm:
+        """Norm of the ball."""
+        ...
+
+    @property
+    def mode(self) -> Mode:
+        """The network's mode while it is attacked."""
         ...
 
     multitask: ClassVar[bool]
@@ -36,10 +52,7 @@ ATTACKS: Registry[Attack] = Registry("attack")
 
 
 def perturb(attack: Attack, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
-    """Run an attack under the house contract.
-
-    The network is in eval mode (batch normalization neither learns from adversarial images nor sees their
-    statistics) and its parameters are frozen (only input gradients are computed); both are put back.
+    """Run an attack under the house contract: on a network that is `held`, and back into the ball.
 
     Args:
         attack: The plug-in.
@@ -49,19 +62,36 @@ def perturb(attack: Attack, net: RobustNet, x: Tensor, labels: Labels, *, genera
         generator: Source of random numbers, on the device of ``x``.
 
     Returns:
-        (B, C, H, W) images inside the eps-ball around ``x`` and in [0, 1], detached. It is the attack's
-        last iterate, whether or not it fools the network: success is judged by the caller.
+        (B, C, H, W) images inside the attack's ball around ``x`` and in [0, 1], detached, in the memory
+        format of ``x``. It is the attack's last iterate, whether or not it fools the network: success is
+        judged by the caller.
     """
-    training = net.training
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    net.eval()
+    x = x.detach()
+    with held(net, attack.mode):
+        moved = attack(net, x, labels, generator=generator).detach()
+    return BALLS[attack.norm](x, attack.eps).project(moved)
+
+
+@contextmanager
+def held(net: nn.Module, mode: Mode) -> Iterator[None]:
+    """Hold a network still while it is attacked, and put every module and parameter back as it was.
+
+    Only input gradients are computed. In mode ``eval`` batch normalization neither learns from adversarial
+    images nor sees their statistics. In mode ``train`` it sees them, and its buffers are put back; whatever
+    else a layer does in training, such as dropout, it does too.
+    """
+    modes = [(module, module.training) for module in net.modules()]
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()] if mode == "train" else []
+    net.train(mode == "train")
     for parameter in trainable:
         parameter.requires_grad = False
     try:
-        moved = attack(net, x.detach(), labels, generator=generator).detach()
+        yield
     finally:
         for parameter in trainable:
             parameter.requires_grad = True
-        net.train(training)
-    with torch.no_grad():
-        return moved.clamp(x - attack.eps, x + attack.eps).clamp_(0, 1)
+        for module, training in modes:
+            module.training = training
+        for buffer, value in buffers:
+            buffer.copy_(value)

@@ -1,21 +1,25 @@
 """Projected gradient descent as a pure function of an objective, and the attacks that are choices of it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from moosearch.attacks.attack import ATTACKS
+from moosearch.attacks.attack import ATTACKS, Mode
+from moosearch.attacks.ball import BALLS, Norm, uniform_start
 from moosearch.data.tasks import Labels
+from moosearch.errors import SpecError
 from moosearch.models.network import RobustNet
 from moosearch.registry import Count, NonNegative, Positive
 
 ObjectiveName = Literal["cross_entropy", "kl", "margin"]
+Target = Literal["random", "least_likely"]
 
 
+@torch.no_grad()
 def pgd(
     objective: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -24,36 +28,41 @@ def pgd(
     eps: float,
     step: float,
     steps: int,
+    norm: Norm = "linf",
 ) -> Tensor:
-    """Ascend an objective by signed gradient steps within the l_inf ball (Madry et al. 2018).
+    """Ascend an objective by normalized gradient steps within a ball (Madry et al. 2018).
 
-    ``x_{i+1} = Proj(x_i + step * sign(grad))``, where Proj clips to the ball and to [0, 1].
+    ``x_{i+1} = Proj(x_i + step * d)``, where d is the sign of the gradient (linf) or the gradient divided by
+    its length (l2), and Proj leads into the ball and into [0, 1].
 
     Args:
-        objective: (B, C, H, W) -> (B,) values, each a function of its own image alone.
+        objective: (B, C, H, W) -> (B,) values, each a function of its own image alone. It is given the same
+            tensor at every step, changed in between.
         x: (B, C, H, W) images in [0, 1], the centers of the balls.
         start: (B, C, H, W) where to start, such as `uniform_start`; it is projected first.
         eps: Radius of the ball, in pixel units of [0, 1].
-        step: Step size, in the same units.
+        step: Length of a step in the norm of the ball, in the same units; a negative one descends.
         steps: Number of steps.
+        norm: Norm of the ball.
 
     Returns:
-        (B, C, H, W) the last iterate, in the ball and in [0, 1].
+        (B, C, H, W) the last iterate, in the ball and in [0, 1], in the memory format of ``x``.
     """
-    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
-    x_adv = torch.clamp(start, low, high)
+    ball = BALLS[norm](x, eps)
+    x_adv = ball.project(start, out=torch.empty_like(x)).requires_grad_()
+    # A gradient may come in another memory format than the image's, or share memory: it is not changed.
+    direction = torch.empty_like(x)
     for _ in range(steps):
-        x_adv.requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
-        with torch.no_grad():
-            x_adv = torch.clamp(x_adv.detach().add_(gradient.sign(), alpha=step), low, high)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
+        x_adv.add_(ball.direction(gradient, out=direction), alpha=step)
+        ball.project(x_adv, out=x_adv)
     return x_adv.detach()
 
 
-def uniform_start(x: Tensor, eps: float, generator: Generator) -> Tensor:
-    """Return ``x + U(-eps, eps)``: (B, C, H, W) -> (B, C, H, W)."""
-    noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return x + eps * (2 * noise - 1)
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each row: (B, K), (B,) -> (B,)."""
+    return F.cross_entropy(logits, y, reduction="none")
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -78,30 +87,121 @@ def divergence(logits: Tensor, reference: Tensor) -> Tensor:
     ).sum(dim=1)
 
 
-@ATTACKS.register("pgd")
-@dataclass(frozen=True)
-class Pgd:
-    """PGD on the main task, l_inf, untargeted; as training attack this is STA (Hyun & Park 2024).
+def wrong_class(logits: Tensor, y: Tensor, target: Target, generator: Generator) -> Tensor:
+    """Choose a class other than the label: (B, K), (B,) -> (B,).
+
+    Args:
+        logits: Of the clean images.
+        y: Labels.
+        target: ``random``, all wrong classes alike, or the ``least_likely`` one.
+        generator: Source of random numbers.
+    """
+    if target == "least_likely":
+        return logits.scatter(1, y.unsqueeze(1), torch.inf).argmin(dim=1)
+    classes = logits.shape[1]
+    return (y + torch.randint(1, classes, y.shape, generator=generator, device=y.device)) % classes
+
+
+@dataclass(frozen=True, repr=False)
+class GradientAttack:
+    """What the attacks by gradient have in common.
 
     Attributes:
-        eps: Radius, in pixel units of [0, 1].
-        step: Step size, in the same units.
+        eps: Radius of the ball, in pixel units of [0, 1].
+        norm: Norm of the ball: ``linf`` or ``l2``.
+        targeted: ``none`` moves away from the label; ``random`` towards a wrong class drawn for each image,
+            and ``least_likely`` towards the wrong class of the smallest logit. A target costs a forward
+            pass.
+        mode: The network's mode while it is attacked; with ``train`` batch statistics are used, and running
+            statistics stay.
+    """
+
+    eps: NonNegative = 0.1
+    norm: Norm = field(default="linf", repr=False)
+    targeted: Literal["none", Target] = field(default="none", repr=False)
+    mode: Mode = field(default="eval", repr=False)
+
+    def __repr__(self) -> str:
+        """Name the fields; those marked ``repr=False`` only where they are not at their default.
+
+        Measuring derives its random numbers from this text: an option added later must not change them.
+        """
+        shown = (f.name for f in fields(self) if f.repr or getattr(self, f.name) != f.default)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class IterativeAttack(GradientAttack):
+    """What the attacks by several steps have in common.
+
+    Attributes:
+        step: Length of a step in the norm of the ball, in pixel units of [0, 1].
         steps: Number of steps.
-        random_start: Start at a random point of the ball.
+        random_start: Start at a random point of the ball, uniformly; otherwise at the image.
+    """
+
+    step: Positive = 0.025
+    steps: Count = 7
+    random_start: bool = True
+
+    def goals(
+        self, net: Callable[[Tensor], Sequence[Tensor]], x: Tensor, labels: Labels, generator: Generator
+    ) -> Labels:
+        """Return the labels to move away from, or the targets to move towards: one (B,) tensor a task.
+
+        Args:
+            net: (B, C, H, W) -> the logits of each task.
+            x: Clean images.
+            labels: One (B,) tensor a task.
+            generator: Source of random numbers.
+        """
+        if self.targeted == "none":
+            return labels
+        with torch.no_grad():
+            outputs = net(x)
+        return tuple(
+            wrong_class(logits, y, self.targeted, generator)
+            for logits, y in zip(outputs, labels, strict=True)
+        )
+
+    def start(self, x: Tensor, generator: Generator) -> Tensor:
+        """Return where to start: (B, C, H, W) -> (B, C, H, W)."""
+        return uniform_start(x, self.eps, generator, norm=self.norm) if self.random_start else x
+
+    def walk(self, objective: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+        """Ascend an objective by `pgd`, or descend it where there is a target."""
+        step = self.step if self.targeted == "none" else -self.step
+        return pgd(objective, x, start=start, eps=self.eps, step=step, steps=self.steps, norm=self.norm)
+
+
+@ATTACKS.register("pgd")
+@dataclass(frozen=True, repr=False)
+class Pgd(IterativeAttack):
+    """PGD on the main task; as training attack this is STA (Hyun & Park 2024).
+
+    Attributes:
         objective: What is ascended: ``cross_entropy`` of the label, ``kl`` from the prediction on the
             clean image (the inner problem of TRADES), or the ``margin`` of Carlini & Wagner.
     """
 
-    eps: NonNegative = 0.1
-    step: Positive = 0.025
-    steps: Count = 7
-    random_start: bool = True
     objective: ObjectiveName = "cross_entropy"
     multitask: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Check that the objective has a class to aim at.
+
+        Raises:
+            SpecError: The divergence has a target.
+        """
+        if self.objective == "kl" and self.targeted != "none":
+            raise SpecError(
+                f"targeted: got '{self.targeted}', but the objective kl has no label to replace by a target: "
+                "none, or another objective (cross_entropy, margin)."
+            )
+
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Perturb (B, C, H, W) images."""
-        start = uniform_start(x, self.eps, generator) if self.random_start else x
+        start = self.start(x, generator)
         if self.objective == "kl":
             if not self.random_start:
                 # The divergence has no gradient at x itself: leave it by a small Gaussian, as the paper does.
@@ -109,40 +209,41 @@ class Pgd:
                 start = x + 0.001 * noise
             with torch.no_grad():
                 reference = net(x)
-
-        def objective(x_adv: Tensor) -> Tensor:
-            logits = net(x_adv)
-            if self.objective == "kl":
-                return divergence(logits, reference)
-            if self.objective == "margin":
-                return margin(logits, labels[0])
-            return F.cross_entropy(logits, labels[0], reduction="none")
-
-        return pgd(objective, x, start=start, eps=self.eps, step=self.step, steps=self.steps)
+            return self.walk(lambda x_adv: divergence(net(x_adv), reference), x, start)
+        (y,) = self.goals(lambda images: (net(images),), x, labels[:1], generator)
+        loss = margin if self.objective == "margin" else cross_entropy
+        return self.walk(lambda x_adv: loss(net(x_adv), y), x, start)
 
 
 @ATTACKS.register("fgsm")
-@dataclass(frozen=True)
-class Fgsm:
-    """One signed gradient step of length eps from the image itself (Goodfellow et al. 2015).
+@dataclass(frozen=True, repr=False)
+class Fgsm(GradientAttack):
+    """PGD of one step, by default of length eps from the image itself (Goodfellow et al. 2015).
+
+    With ``random_start: true`` and a ``step`` of 1.25 eps it is the attack of fast adversarial training
+    (Wong et al. 2020).
 
     Attributes:
-        eps: Radius, in pixel units of [0, 1].
+        random_start: Start at a random point of the ball, uniformly.
+        step: Length of the step in the norm of the ball, in pixel units of [0, 1]; None for eps.
     """
 
-    eps: NonNegative = 0.1
+    random_start: bool = field(default=False, repr=False)
+    step: Positive | None = field(default=None, repr=False)
     multitask: ClassVar[bool] = False
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Perturb (B, C, H, W) images."""
-        return pgd(
-            lambda x_adv: F.cross_entropy(net(x_adv), labels[0], reduction="none"),
-            x,
-            start=x,
+        attack = Pgd(
             eps=self.eps,
-            step=self.eps,
+            norm=self.norm,
+            targeted=self.targeted,
+            mode=self.mode,
+            step=self.eps if self.step is None else self.step,
             steps=1,
+            random_start=self.random_start,
         )
+        return attack(net, x, labels, generator=generator)
 
 
 @ATTACKS.register("none")
@@ -151,6 +252,8 @@ class NoAttack:
     """Leaves images as they are: natural training."""
 
     eps: ClassVar[float] = 0.0
+    norm: ClassVar[Norm] = "linf"
+    mode: ClassVar[Mode] = "eval"
     multitask: ClassVar[bool] = False
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:

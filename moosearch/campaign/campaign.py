@@ -130,6 +130,35 @@ def search(
     return Campaign(folder.root)
 
 
+def train(
+    space: Path | str | Mapping[str, Any],
+    *,
+    assignments: Sequence[str] = (),
+    out: Path | str | None = None,
+    observer: Any = None,
+) -> Campaign:
+    """Train one recipe of a search space outside a search: a campaign of a single candidate, in this process.
+
+    Args:
+        space: A search space file, or the same as plain data.
+        assignments: ``GENE=VALUE``; see `moosearch.campaign.recipe.single`.
+        out: The folder; ``results/<name>-<id>`` by default.
+        observer: A `moosearch.campaign.run.Observer` that is told of every epoch.
+
+    Returns:
+        The campaign with its one candidate, whose weights are kept.
+
+    Raises:
+        SpecError: The search space or a value is wrong.
+    """
+    from moosearch.campaign.recipe import single
+    from moosearch.errors import Place
+    from moosearch.space.files import Document, load
+
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
+    return search(single(document, assignments).data, out=out, observer=observer)
+
+
 def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any = None) -> Campaign:
     """Go on with a campaign that was interrupted; what was evaluated is not evaluated again.
 

@@ -21,7 +21,6 @@ from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.plan import import_plugins
 from moosearch.campaign.spec import Budget, CampaignSpec
-from moosearch.data import Split
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators.work import versions
@@ -69,6 +68,7 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
     _check_reproduces(evaluation, campaign, clean)
 
     model = net.deployed().eval()
+    some = val.pixels(slice(PARITY_IMAGES))
     given, target = target, target.resolve()
     _check_target(target)
     partial = target.with_name(f".{target.name}.partial")
@@ -83,8 +83,8 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
             partial / "weights.safetensors",
         )
         parity = {
-            "onnx": _export_onnx(model, val, partial / "model.onnx"),
-            "torch_export": _export_program(model, val, partial / "model.pt2"),
+            "onnx": _export_onnx(model, some, partial / "model.onnx"),
+            "torch_export": _export_program(model, some, partial / "model.pt2"),
         }
         for name, difference in parity.items():
             if not difference <= TOLERANCE:
@@ -144,14 +144,14 @@ def _check_reproduces(evaluation: Evaluation, campaign: CampaignSpec, clean: flo
             )
 
 
-def _export_onnx(model: nn.Module, images: Split, path: Path) -> float:
+def _export_onnx(model: nn.Module, images: Tensor, path: Path) -> float:
     """Write an ONNX file with a free batch size; return its largest difference of a logit."""
     import onnxruntime
 
     with _quiet():
         program = torch.onnx.export(
             model,
-            (images.x[:2],),
+            (images[:2],),
             input_names=["images"],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -165,24 +165,22 @@ def _export_onnx(model: nn.Module, images: Split, path: Path) -> float:
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
 
-    return _difference(model, run, images.x)
+    return _difference(model, run, images)
 
 
-def _export_program(model: nn.Module, images: Split, path: Path) -> float:
+def _export_program(model: nn.Module, images: Tensor, path: Path) -> float:
     """Write a torch.export program with a free batch size; return its largest difference of a logit."""
     with _quiet():
-        program = torch.export.export(
-            model, (images.x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},)
-        )
+        program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, path)
         loaded = torch.export.load(path).module()
-    return _difference(model, loaded, images.x)
+    return _difference(model, loaded, images)
 
 
 @torch.no_grad()
 def _difference(model: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor) -> float:
     """Return the largest difference over two batch sizes."""
-    batches = (x[:PARITY_IMAGES], x[:1])
+    batches = (x, x[:1])
     return max(float((model(batch) - other(batch)).abs().max()) for batch in batches)
 
 

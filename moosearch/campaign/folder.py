@@ -96,9 +96,9 @@ class CampaignFolder:
         except CampaignError:
             return True
 
-    def weights(self, candidate_id: str) -> Path:
-        """Path of a candidate's trained weights."""
-        return self.models / candidate_id / "weights.safetensors"
+    def weights(self, candidate_id: str, checkpoint: str = "weights") -> Path:
+        """Path of a candidate's trained weights: those that were judged, or ``best``, or ``last``."""
+        return self.models / candidate_id / f"{checkpoint}.safetensors"
 
     def history(self, candidate_id: str) -> Path:
         """Path of a candidate's training history."""

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from moosearch.algorithms import SearchProblem
 from moosearch.campaign.spec import CampaignSpec, FileSpec
-from moosearch.errors import Place, SpecError, nearest
+from moosearch.data import Dataset
+from moosearch.errors import DataUnavailableError, Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
 from moosearch.evaluators import Work
 from moosearch.models import RobustNet
@@ -35,6 +36,7 @@ class Plan:
         metrics: Objectives that are measured for constraints alone.
         imports: Modules that register plug-ins.
         corners: Number of corners of the space that were built.
+        datasets: Every dataset of a corner.
     """
 
     campaign: CampaignSpec
@@ -44,6 +46,7 @@ class Plan:
     metrics: tuple[Objective, ...]
     imports: tuple[str, ...]
     corners: int
+    datasets: tuple[Dataset, ...]
 
     @property
     def problem(self) -> SearchProblem:
@@ -115,9 +118,9 @@ def make_plan(document: Document) -> Plan:
     space = SearchSpace.parse(data["candidate"], CandidateSpec, place.child("candidate"))
     keys = _objective_keys(spec, place.child("campaign"))
     constraints, metrics = _constraints(spec, keys, place.child("campaign").child("constraints"))
-    infos, corners = _objectives(spec, space, keys, place)
+    infos, corners, datasets = _objectives(spec, space, keys, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
-    plan = Plan(spec, space, infos, constraints, metrics, imports, corners)
+    plan = Plan(spec, space, infos, constraints, metrics, imports, corners, datasets)
     spec.algorithm.start(plan.problem)
     return plan
 
@@ -201,13 +204,15 @@ MARGIN = {"counted": 1.1, "timed": 2.0}
 
 def _objectives(
     spec: CampaignSpec, space: SearchSpace, keys: list[str], place: Place
-) -> tuple[tuple[ObjectiveInfo, ...], int]:
+) -> tuple[tuple[ObjectiveInfo, ...], int, tuple[Dataset, ...]]:
     """Build the corners of the space; a tenth more than the dearest of them is the reference of a cost."""
     timed = any(objective.kind == "timed" for objective in spec.objectives)
     dearest = dict.fromkeys(keys, 0.0)
-    corners = space.corners()
+    corners, datasets = space.corners(), []
     for genome in corners:
         built, net = _corner(space, genome, place.child("candidate"), device="cpu" if timed else "meta")
+        if built.dataset not in datasets:
+            datasets.append(built.dataset)
         subject = Subject(net, None, built.dataset.tasks, built.dataset.shape, 0)
         for key, objective in zip(keys, spec.objectives, strict=True):
             if objective.kind != "fraction":
@@ -223,7 +228,7 @@ def _objectives(
             here = place.child("campaign").child("reference_point").child(key)
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
         infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference))
-    return tuple(infos), len(corners)
+    return tuple(infos), len(corners), tuple(datasets)
 
 
 def _corner(
@@ -245,6 +250,8 @@ def _corner(
     try:
         with torch.device(device):
             return built, built.build_network(seed=0).eval()
+    except DataUnavailableError:
+        raise
     except Exception as error:  # whatever torch says of sizes that it cannot build
         widths = {p: v for p, v in candidate.genome.items() if p.startswith("architecture")}
         message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"

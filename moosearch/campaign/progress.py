@@ -12,6 +12,7 @@ from rich.table import Table
 from moosearch.campaign.plan import Plan
 from moosearch.campaign.run import Observer
 from moosearch.evaluation import Candidate, Evaluation
+from moosearch.evaluators import EpochDone
 from moosearch.pareto import Front
 from moosearch.pareto.front import value_text
 
@@ -36,6 +37,7 @@ class TerminalProgress(Observer):
         self._workers = self._generation = self._waiting = self._total = 0
         self._fresh: list[Evaluation] = []
         self._evaluations: list[Evaluation] = []
+        self._epochs: dict[str, str] = {}
         self._start = time.monotonic()
 
     def __enter__(self) -> "TerminalProgress":
@@ -69,9 +71,14 @@ class TerminalProgress(Observer):
         """Hear that a generation starts."""
         self._generation, self._waiting = number, len(candidates)
 
+    def epoch_done(self, epoch: EpochDone) -> None:
+        """Hear that a candidate trained for another epoch."""
+        self._epochs[epoch.candidate.id] = f"{int(epoch.row['epoch'])}/{epoch.epochs}"
+
     def evaluated(self, evaluation: Evaluation) -> None:
         """Hear that a candidate was stored."""
         self._waiting -= 1
+        self._epochs.pop(evaluation.candidate.id, None)
         self._fresh.append(evaluation)
         self._evaluations.append(evaluation)
         self._advance()
@@ -107,7 +114,7 @@ class TerminalProgress(Observer):
         if not self._fresh or missing <= 0:
             return ""
         seconds = (time.monotonic() - self._start) / len(self._fresh) * missing
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+        return f"{_clock(seconds)} left"
 
     def _draw(self) -> Group | str:
         if self._plan is None:
@@ -128,4 +135,31 @@ class TerminalProgress(Observer):
             for o in self._plan.objectives
             if len(front)
         )
-        return Group(self._bar, table, best)
+        epochs = "   ".join(f"{identity} epoch {epoch}" for identity, epoch in self._epochs.items())
+        return Group(self._bar, table, best, epochs)
+
+
+class TrainingProgress(Observer):
+    """Shows a single training: a line an epoch, with the time left."""
+
+    def __init__(self, console: Console) -> None:
+        """Print on a console."""
+        self._console = console
+        self._start = time.monotonic()
+
+    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Hear that the training starts."""
+        self._start = time.monotonic()
+
+    def epoch_done(self, epoch: EpochDone) -> None:
+        """Hear that an epoch ended."""
+        row = dict(epoch.row)
+        done = int(row.pop("epoch"))
+        seconds = (time.monotonic() - self._start) / done * (epoch.epochs - done)
+        values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
+        left = f"  {_clock(seconds)} left" if done < epoch.epochs else ""
+        self._console.print(f"epoch {done}/{epoch.epochs}  {values}{left}", soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -17,7 +17,7 @@ from moosearch.campaign.plan import Plan
 from moosearch.campaign.report import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Outcome, Pool
+from moosearch.evaluators import EpochDone, Outcome, Pool
 from moosearch.evaluators.work import versions
 from moosearch.pareto import Front, to_losses, to_violations
 from moosearch.space.files import dump
@@ -31,6 +31,9 @@ class Observer:
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that a generation starts, with the candidates that must be evaluated."""
+
+    def epoch_done(self, epoch: EpochDone) -> None:
+        """Hear that a candidate trained for another epoch."""
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Hear that a candidate was evaluated and stored."""
@@ -48,10 +51,13 @@ def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) ->
         observer: Is told what happens.
 
     Raises:
+        DataUnavailableError: The images are not there.
         CampaignError: Another process runs the campaign, Ray has not what is needed, or the whole first
             generation failed.
     """
     observer = observer or Observer()
+    for dataset in plan.datasets:
+        dataset.prepare()
     folder.create()
     with folder.lock():
         if not folder.spec.exists():
@@ -87,6 +93,9 @@ def _generations(
         if missing:
             ledger.announce(number, missing)
         for outcome in pool.evaluate(missing):
+            if isinstance(outcome, EpochDone):
+                observer.epoch_done(outcome)
+                continue
             evaluation = dataclasses.replace(
                 outcome.evaluation,
                 generation=number,
@@ -96,7 +105,8 @@ def _generations(
             known[evaluation.candidate.id] = evaluation
             observer.evaluated(evaluation)
         told = [known[candidate.id] for candidate in candidates]
-        if number == 1 and all(e.status == "failed" for e in told):
+        more = number < plan.campaign.budget.generations
+        if number == 1 and more and all(e.status == "failed" for e in told):
             raise CampaignError(
                 f"all {len(told)} candidates of the first generation failed, the first with: "
                 f"{told[0].reason}. They are stored with their tracebacks in {folder.root}."
@@ -115,8 +125,9 @@ def _generations(
 def _store(folder: CampaignFolder, ledger: Ledger, outcome: Outcome, evaluation: Evaluation) -> None:
     """Write weights, then the ledger: what the ledger knows has its weights."""
     identity = evaluation.candidate.id
-    if outcome.weights:
-        write_atomically(folder.weights(identity), outcome.weights)
+    for name, state in outcome.checkpoints.items():
+        write_atomically(folder.weights(identity, name), state)
+    if outcome.history:
         history = pd.DataFrame(outcome.history).to_csv(index=False)
         write_atomically(folder.history(identity), history)
     ledger.append(evaluation)

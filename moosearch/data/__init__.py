@@ -1,7 +1,25 @@
 """What is learned: datasets and tasks."""
 
-from moosearch.data import digits  # noqa: F401 (registers)
+# Importing a dataset registers it.
+from moosearch.data import cifar, digits, gtsrb, image_folder, mnist, npz, tiny_imagenet  # noqa: F401
+from moosearch.data.augment import Augmentation
 from moosearch.data.dataset import DATASETS, Dataset, Split, Splits, labels_of
-from moosearch.data.tasks import Labels, Task
+from moosearch.data.images import ImageDataset, Images
+from moosearch.data.statistics import inter_class_variance, similar_classes
+from moosearch.data.tasks import Labels, Task, TaskSpec
 
-__all__ = ["DATASETS", "Dataset", "Labels", "Split", "Splits", "Task", "labels_of"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "Dataset",
+    "ImageDataset",
+    "Images",
+    "Labels",
+    "Split",
+    "Splits",
+    "Task",
+    "TaskSpec",
+    "inter_class_variance",
+    "labels_of",
+    "similar_classes",
+]

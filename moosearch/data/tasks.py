@@ -41,18 +41,92 @@ class Task:
         return torch.tensor(self.group_of, dtype=torch.int64, device=main.device)[main]
 
 
-ODD_EVEN = Task("odd_even", ("even", "odd"), tuple(digit % 2 for digit in range(10)))
-PRIME_COMPOSITE = Task(
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as it is written down: groups of classes.
+
+    Attributes:
+        name: Name of the task, for ``auxiliary``.
+        groups: The classes of each group, by name or by number from 0.
+    """
+
+    name: str
+    groups: dict[str, list[str | int]]
+
+    def __post_init__(self) -> None:
+        """Check what needs no classes."""
+        if not self.name or self.name == "main":
+            raise SpecError(f"name: got '{self.name}', expected a name, and not that of the main task.")
+        if len(self.groups) < 2:
+            raise SpecError(f"the task '{self.name}' has {len(self.groups)} group, expected at least two.")
+        for group, members in self.groups.items():
+            if not members:
+                raise SpecError(f"the group '{group}' of the task '{self.name}' is empty.")
+
+    def __hash__(self) -> int:
+        """Hash name and groups, which are equal in any order."""
+        return hash((self.name, frozenset((group, tuple(of)) for group, of in self.groups.items())))
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Return the task over these classes.
+
+        Groups are numbered in the order of their first classes, so that the order in which they are
+        written down changes nothing.
+
+        Raises:
+            SpecError: A class is unknown, is in two groups or in none.
+        """
+        group_of: dict[int, str] = {}
+        for group, members in self.groups.items():
+            for member in members:
+                number = self._number(member, classes)
+                if number in group_of:
+                    raise SpecError(
+                        f"the task '{self.name}' has the class '{classes[number]}' in '{group_of[number]}' "
+                        f"and in '{group}', expected it once."
+                    )
+                group_of[number] = group
+        missing = [name for number, name in enumerate(classes) if number not in group_of]
+        if missing:
+            raise SpecError(f"the task '{self.name}' has no group for: {', '.join(missing)}.")
+        names = [group_of[number] for number in range(len(classes))]
+        order = tuple(dict.fromkeys(names))
+        return Task(self.name, order, tuple(order.index(name) for name in names))
+
+    def within(self, classes: Sequence[str | int]) -> "TaskSpec":
+        """Return the same task for some of its classes: the others, and groups without any, are left out.
+
+        Its groups must name classes, not number them.
+
+        Raises:
+            SpecError: All of the classes are in one group.
+        """
+        kept = {group: [name for name in of if name in classes] for group, of in self.groups.items()}
+        return TaskSpec(self.name, {group: names for group, names in kept.items() if names})
+
+    def _number(self, member: str | int, classes: Sequence[str]) -> int:
+        if isinstance(member, str):
+            if member in classes:
+                return classes.index(member)
+            raise SpecError(
+                f"the task '{self.name}': no class is called '{member}'. {nearest(member, classes)}"
+            )
+        if 0 <= member < len(classes):
+            return member
+        raise SpecError(f"the task '{self.name}': got class {member}, expected 0 to {len(classes) - 1}.")
+
+
+ODD_EVEN = TaskSpec("odd_even", {"even": ["0", "2", "4", "6", "8"], "odd": ["1", "3", "5", "7", "9"]})
+PRIME_COMPOSITE = TaskSpec(
     # 0 and 1 are neither; they get a group of their own rather than a wrong label.
     "prime_composite",
-    ("neither", "prime", "composite"),
-    (0, 0, 1, 1, 2, 1, 2, 1, 2, 2),
+    {"neither": ["0", "1"], "prime": ["2", "3", "5", "7"], "composite": ["4", "6", "8", "9"]},
 )
 DIGIT_TASKS = (ODD_EVEN, PRIME_COMPOSITE)
 """Auxiliary tasks of ten-digit datasets (Hyun & Park 2024, table 2)."""
 
 
-def select(names: Sequence[str], known: Sequence[Task]) -> tuple[Task, ...]:
+def select(names: Sequence[str], known: Sequence[TaskSpec]) -> tuple[TaskSpec, ...]:
     """Return the tasks of these names, in the order of the names.
 
     Raises:

@@ -2,6 +2,6 @@
 
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
 from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
-from moosearch.evaluators.work import Outcome, Work
+from moosearch.evaluators.work import EpochDone, Outcome, Work
 
-__all__ = ["EVALUATORS", "Evaluator", "Outcome", "Pool", "Resources", "Work"]
+__all__ = ["EVALUATORS", "EpochDone", "Evaluator", "Outcome", "Pool", "Resources", "Work"]

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -12,15 +12,7 @@ import pydantic
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import Outcome, Work, evaluate, failure
-
-ALLOCATOR = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-}
-"""Keeps glibc from giving big blocks back to the system at every step, which costs page faults in training on
-the CPU. Set for a local cluster's processes where the user has not set it."""
+from moosearch.evaluators.work import EpochDone, Outcome, Work, evaluate, failure
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
@@ -54,8 +46,7 @@ class RayPool:
         ours = not ray.is_initialized()
         if ours:
             try:
-                with _environment(ALLOCATOR):
-                    ray.init(**self._arguments(resources))
+                ray.init(**self._arguments(resources))
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise CampaignError(f"campaign.evaluator: Ray did not start: {error}") from error
         try:
@@ -93,18 +84,6 @@ class RayPool:
         return workers, {"num_cpus": resources.cpus, "num_gpus": share}
 
 
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that a block starts; what is set already stays."""
-    ours = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            del os.environ[name]
-
-
 class _Pool:
     def __init__(self, work: Work, workers: int, options: dict[str, float]) -> None:
         import ray
@@ -113,9 +92,10 @@ class _Pool:
         self._work = ray.put(work)
         # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
         # A process that dies is tried once more elsewhere; Python exceptions are outcomes already.
-        self._task = ray.remote(max_calls=0, max_retries=1, **options)(evaluate)
+        # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
+        self._task = ray.remote(max_calls=0, max_retries=1, num_returns="streaming", **options)(evaluate)
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[EpochDone | Outcome]:
         import ray
 
         waiting = list(reversed(candidates))
@@ -125,13 +105,14 @@ class _Pool:
                 while waiting and len(running) < self.workers:
                     candidate = waiting.pop()
                     running[self._task.remote(self._work, candidate)] = candidate
-                done, _ = ray.wait(list(running), num_returns=1)
-                candidate = running.pop(done[0])
+                (stream, *_), _ = ray.wait(list(running), num_returns=1)
                 try:
-                    outcome: Outcome = ray.get(done[0])
+                    heard: EpochDone | Outcome = ray.get(next(stream))
                 except ray.exceptions.RayError as error:
-                    outcome = failure(candidate, f"{type(error).__name__}: {error}")
-                yield outcome
+                    heard = failure(running[stream], f"{type(error).__name__}: {error}")
+                if isinstance(heard, Outcome):
+                    del running[stream]
+                yield heard
         finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
+            for stream in running:
+                ray.cancel(stream, force=True)

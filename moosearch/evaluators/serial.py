@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from moosearch.evaluation import Candidate
 from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import Outcome, Work, evaluate
+from moosearch.evaluators.work import EpochDone, Outcome, Work, evaluate
 
 
 @EVALUATORS.register("serial")
@@ -25,6 +25,6 @@ class _SerialPool:
     work: Work
     workers: int = 1
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[EpochDone | Outcome]:
         for candidate in candidates:
-            yield evaluate(self.work, candidate)
+            yield from evaluate(self.work, candidate)

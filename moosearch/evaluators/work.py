@@ -8,19 +8,21 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from moosearch.evaluation import Candidate, Constraint, Evaluation
+from moosearch.evaluators.allocator import keep_memory
 from moosearch.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch
 
     from moosearch.data import Dataset, Splits
+    from moosearch.training.train import Trained
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,44 @@ class Work:
 
 
 @dataclass(frozen=True)
+class EpochDone:
+    """What is heard from a candidate in training.
+
+    Attributes:
+        candidate: Who trains.
+        epochs: How many epochs there will be.
+        row: The row of the training history, with ``epoch`` from 1.
+    """
+
+    candidate: Candidate
+    epochs: int
+    row: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What comes back from a candidate.
+    """What comes back from a candidate in the end.
 
     Attributes:
         evaluation: What is known of it now.
-        weights: State of the trained network as safetensors; empty when it failed.
+        checkpoints: States of the trained network as safetensors: ``weights``, which was judged, and the
+            other of ``best`` and ``last`` where it is another one; empty when it failed.
         history: A row an epoch.
     """
 
     evaluation: Evaluation
-    weights: bytes = b""
+    checkpoints: Mapping[str, bytes] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
 
 
-def evaluate(work: Work, candidate: Candidate) -> Outcome:
+def evaluate(work: Work, candidate: Candidate) -> Iterator[EpochDone | Outcome]:
     """Train and measure a candidate.
 
     Everything random in it comes from the campaign's seed and the candidate's id. Whatever goes wrong
     becomes a failed evaluation with the traceback.
+
+    Yields:
+        An `EpochDone` after every epoch, and the `Outcome` at the end.
     """
     start = time.perf_counter()
     started = datetime.now(UTC).isoformat()
@@ -71,10 +92,10 @@ def evaluate(work: Work, candidate: Candidate) -> Outcome:
     provenance = {"seed": seed, "started": started, "host": platform.node(), "pid": os.getpid()}
     try:
         provenance |= versions()
-        return _train_and_measure(work, candidate, seed, provenance)
+        yield from _train_and_measure(work, candidate, seed, provenance)
     except Exception:  # a bad candidate is data, not the end of a campaign
         seconds = {"total": time.perf_counter() - start}
-        return failure(candidate, traceback.format_exc(), seconds, provenance)
+        yield failure(candidate, traceback.format_exc(), seconds, provenance)
 
 
 def failure(
@@ -89,15 +110,17 @@ def failure(
     )
 
 
-def _train_and_measure(work: Work, candidate: Candidate, seed: int, provenance: dict[str, Any]) -> Outcome:
+def _train_and_measure(
+    work: Work, candidate: Candidate, seed: int, provenance: dict[str, Any]
+) -> Iterator[EpochDone | Outcome]:
     import torch
-    from safetensors.torch import save
 
     from moosearch.registry import build
-    from moosearch.training import CandidateSpec, Subject, key_of, train
+    from moosearch.training import CandidateSpec, Subject, key_of, train_by_epochs
 
     for module in work.imports:
         importlib.import_module(module)
+    keep_memory()
     torch.set_num_threads(work.threads)
     torch.backends.cudnn.deterministic = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -106,11 +129,18 @@ def _train_and_measure(work: Work, candidate: Candidate, seed: int, provenance: 
     splits = _splits(spec.dataset, device)
 
     start = time.perf_counter()
-    net, history = train(spec, splits.train, seed=seed)
-    trained = time.perf_counter()
-    subject = Subject(
-        net, splits.val, spec.dataset.tasks, spec.dataset.shape, derive_seed(work.seed, "judge")
-    )
+    epochs = train_by_epochs(spec, splits.train, splits.val, seed=seed)
+    while True:
+        try:
+            epoch = next(epochs)
+        except StopIteration as stop:
+            trained: Trained = stop.value
+            break
+        yield EpochDone(candidate, epoch.epochs, epoch.row())
+    between = time.perf_counter()
+    provenance["best_epoch"] = trained.best
+    judge = derive_seed(work.seed, "judge")
+    subject = Subject(trained.net, splits.val, spec.dataset.tasks, spec.dataset.shape, judge)
     measured = [
         {key_of(objective): objective.measure(subject) for objective in build_objectives(nodes)}
         for nodes in (work.objectives, work.metrics)
@@ -127,11 +157,23 @@ def _train_and_measure(work: Work, candidate: Candidate, seed: int, provenance: 
         objectives=measured[0],
         metrics=measured[1],
         violations={str(c): c.violation(values[c.key]) for c in work.constraints},
-        seconds={"train": trained - start, "measure": end - trained, "total": end - start},
+        seconds={"train": between - start, "measure": end - between, "total": end - start},
         provenance=provenance,
     )
-    state = {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()}
-    return Outcome(evaluation, save(state), tuple(vars(row) for row in history))
+    yield Outcome(evaluation, _checkpoints(trained), tuple(epoch.row() for epoch in trained.history))
+
+
+def _checkpoints(trained: "Trained") -> dict[str, bytes]:
+    """Write the judged checkpoint, and the other one where it comes from another epoch."""
+    from safetensors.torch import save
+
+    states = {"weights": trained.net.state_dict()}
+    if trained.best != len(trained.history):
+        states[trained.other] = trained.states[trained.other]
+    return {
+        name: save({key: tensor.cpu().contiguous() for key, tensor in state.items()})
+        for name, state in states.items()
+    }
 
 
 def build_objectives(nodes: tuple[Mapping[str, Any], ...]) -> list[Any]:

@@ -1,32 +1,32 @@
-"""Losses of the main task as plug-ins."""
+"""Losses on the logits of the main task, as plug-ins."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 
 from moosearch.data.tasks import Labels
 from moosearch.losses import functional
-from moosearch.losses.loss import LOSSES, Terms
+from moosearch.losses.loss import LOSSES, Stateless, Terms, needed
 from moosearch.models.network import Outputs
 from moosearch.registry import Positive
 
 
 @LOSSES.register("cross_entropy")
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Stateless):
     """Cross-entropy on adversarial images (Madry et al. 2018)."""
 
     needs_clean: ClassVar[bool] = False
 
-    def __call__(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
         """Return the loss of a batch."""
-        return Terms(F.cross_entropy(adversarial.logits[0], labels[0]))
+        return Terms.sum(cross_entropy=F.cross_entropy(adversarial.logits[0], labels[0]))
 
 
 @LOSSES.register("trades")
 @dataclass(frozen=True)
-class Trades:
+class Trades(Stateless):
     """TRADES (Zhang et al. 2019): clean cross-entropy plus divergence of the adversarial prediction.
 
     The adversarial images are those of the training attack; the paper's own inner problem is the attack
@@ -39,12 +39,51 @@ class Trades:
     beta: Positive = 6.0
     needs_clean: ClassVar[bool] = True
 
-    def __call__(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
         """Return the loss of a batch."""
-        if clean is None:
-            raise ValueError("TRADES needs the outputs on clean images")
-        accuracy, robustness = functional.trades(
-            clean.logits[0], adversarial.logits[0], labels[0], beta=self.beta
+        cross_entropy, divergence = functional.trades(
+            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta
         )
-        parts = {"accuracy": accuracy.detach(), "robustness": robustness.detach()}
-        return Terms(accuracy + robustness, parts)
+        return Terms.sum(cross_entropy=cross_entropy, divergence=divergence)
+
+
+@LOSSES.register("mart")
+@dataclass(frozen=True)
+class Mart(Stateless):
+    """MART (Wang et al. 2020): boosted cross-entropy plus a divergence that counts where the net is unsure.
+
+    Attributes:
+        beta: Weight of the divergence, lambda of the paper.
+    """
+
+    beta: Positive = 6.0
+    needs_clean: ClassVar[bool] = True
+
+    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+        """Return the loss of a batch."""
+        cross_entropy, margin, divergence = functional.mart(
+            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta
+        )
+        return Terms.sum(cross_entropy=cross_entropy, margin=margin, divergence=divergence)
+
+
+@LOSSES.register("alp")
+@dataclass(frozen=True)
+class Alp(Stateless):
+    """Adversarial logit pairing (Kannan et al. 2018).
+
+    Attributes:
+        weight: Weight of the squared distance of logits.
+        images: Whose cross-entropy: ``both`` in equal parts, as published, or ``adversarial`` alone.
+    """
+
+    weight: Positive = 0.5
+    images: Literal["both", "adversarial"] = "both"
+    needs_clean: ClassVar[bool] = True
+
+    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+        """Return the loss of a batch."""
+        cross_entropy, pairing = functional.alp(
+            needed(clean).logits[0], adversarial.logits[0], labels[0], weight=self.weight, images=self.images
+        )
+        return Terms.sum(cross_entropy=cross_entropy, logit_pairing=pairing)

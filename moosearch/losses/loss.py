@@ -1,9 +1,11 @@
 """What a training loss is: a criterion on the outputs of a network. It knows no attack and no optimizer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from moosearch.data.tasks import Labels
 from moosearch.models.network import Outputs
@@ -16,28 +18,92 @@ class Terms:
 
     Attributes:
         total: Scalar to minimize.
-        parts: Named scalars, for the training history.
+        parts: Named scalars without a graph, for the training history; the names never change.
     """
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def sum(cls, **parts: Tensor) -> "Terms":
+        """Return the sum of named scalars, these being its parts."""
+        total = torch.stack(list(parts.values())).sum()
+        return cls(total, {name: part.detach() for name, part in parts.items()})
+
+
+class Criterion(nn.Module):
+    """What is computed in a step. Parameters that it has are trained with the network's, then thrown away."""
+
+    __call__: Callable[..., Terms]
+
+    def forward(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0
+    ) -> Terms:
+        """Return the loss of a batch.
+
+        Args:
+            clean: Outputs on the images; may be None where they are not needed.
+            adversarial: Outputs on the perturbed images, row by row; float32.
+            labels: One (B,) tensor a task.
+            progress: Share of the training that is done, in [0, 1).
+
+        Raises:
+            ValueError: Clean outputs are needed and missing.
+        """
+        raise NotImplementedError
+
 
 class Loss(Protocol):
-    """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step.
-
-    Attributes:
-        needs_clean: Whether it looks at the outputs on the clean images.
-    """
+    """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step."""
 
     @property
     def needs_clean(self) -> bool:
         """Whether it looks at the outputs on the clean images."""
         ...
 
-    def __call__(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
-        """Return the loss of a batch; ``clean`` is None where it is not needed."""
+    def criterion(self, features: int) -> Criterion:
+        """Build what is computed in a step, once a training.
+
+        Parameters are initialized on the CPU from torch's global generator.
+
+        Args:
+            features: Width o of the trunk's output.
+        """
         ...
+
+
+class Stateless:
+    """Base of losses that depend on the batch alone: they define `terms`, and it is their criterion."""
+
+    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+        """Return the loss of a batch; the arguments are those of `Criterion.forward`."""
+        raise NotImplementedError
+
+    def criterion(self, features: int) -> Criterion:
+        """Wrap `terms`."""
+        return _StatelessCriterion(self)
+
+
+class _StatelessCriterion(Criterion):
+    def __init__(self, loss: Stateless) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0
+    ) -> Terms:
+        return self.loss.terms(clean, adversarial, labels)
+
+
+def needed(clean: Outputs | None) -> Outputs:
+    """Return the clean outputs.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if clean is None:
+        raise ValueError("this loss needs the outputs on the clean images")
+    return clean
 
 
 LOSSES: Registry[Loss] = Registry("loss", "losses")

@@ -1,6 +1,6 @@
 """What is trained: architectures, the multi-task network, and what it costs."""
 
-from moosearch.models import lenet, resnet, small_cnn  # noqa: F401 (registers)
+from moosearch.models import alexnet, lenet, preact, resnet, small_cnn  # noqa: F401 (registers)
 from moosearch.models.architecture import ARCHITECTURES, Architecture, build_network
 from moosearch.models.cost import count_flops, count_parameters, measure_latency
 from moosearch.models.network import Outputs, RobustNet

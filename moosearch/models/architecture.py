@@ -48,15 +48,25 @@ def build_network(
         return RobustNet(trunk, features, shape[0], [task.size for task in tasks])
 
 
-def halvings(shape: tuple[int, int, int], times: int, name: str) -> None:
-    """Check that an image can be halved ``times`` times.
+def check_size(shape: tuple[int, int, int], smallest: int, name: str) -> None:
+    """Check that both sides of an image are long enough for an architecture.
+
+    Args:
+        shape: (C, H, W) of the images.
+        smallest: The fewest pixels of a side.
+        name: The architecture, for the message.
 
     Raises:
-        SpecError: It would become empty.
+        SpecError: They are not.
     """
     size = min(shape[1:])
-    if size < 2**times:
+    if size < smallest:
         raise SpecError(
-            f"{name} halves the image {times} times: {size} pixels are too few, "
-            f"expected at least {2**times}. Use a smaller depth or larger images."
+            f"{name} with these fields needs images of at least {smallest} x {smallest}: "
+            f"{size} pixels are too few."
         )
+
+
+def scaled(size: int, width: float) -> int:
+    """Return a published number of channels times a width factor, rounded, and at least 1."""
+    return max(1, round(size * width))

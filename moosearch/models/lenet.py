@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from moosearch.models.architecture import ARCHITECTURES, halvings
+from moosearch.models.activation import Activation, activate
+from moosearch.models.architecture import ARCHITECTURES, check_size, scaled
 from moosearch.registry import Positive
 
 
@@ -15,26 +16,29 @@ class LeNet:
 
     Attributes:
         width: Factor on all three; 1 is Madry's network.
+        activation: ReLU as published, or a smooth one.
 
     Source: Madry et al. 2018, MNIST challenge; used by Hyun & Park 2024 on MNIST.
     """
 
     width: Positive = 1.0
+    activation: Activation = "relu"
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
-        halvings(shape, 2, "lenet")
+        check_size(shape, 4, "lenet")
         channels, height, width = shape
-        first, second, hidden = (max(1, round(size * self.width)) for size in (32, 64, 1024))
+        first, second, hidden = (scaled(size, self.width) for size in (32, 64, 1024))
+        # ReLU and max pooling commute: after it there are four times fewer numbers to rectify.
         trunk = nn.Sequential(
             nn.Conv2d(channels, first, 5, padding=2),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Conv2d(first, second, 5, padding=2),
-            nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
             nn.Flatten(),
             nn.Linear(second * (height // 4) * (width // 4), hidden),
             nn.ReLU(inplace=True),
         )
-        return trunk, hidden
+        return activate(trunk, self.activation), hidden

@@ -33,10 +33,10 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("std", torch.ones(1, channels, 1, 1))
 
-    def fit(self, x: Tensor) -> None:
-        """Take the statistics of (N, C, H, W) training images."""
-        self.mean.copy_(x.mean(dim=(0, 2, 3), keepdim=True))
-        self.std.copy_(x.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3))
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Take the (C,) mean and standard deviation of the training images."""
+        self.mean.copy_(mean.view(1, -1, 1, 1))
+        self.std.copy_(std.view(1, -1, 1, 1).clamp_min(1e-3))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -62,9 +62,15 @@ class RobustNet(nn.Module):
         self.features = features
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the features of images in [0, 1]: (B, C, H, W) -> (B, o)."""
+        """Return the features of images in [0, 1], in their precision: (B, C, H, W) -> (B, o)."""
         features: Tensor = self.trunk(self.normalize(x))
-        return features
+        return features.to(x.dtype)
+
+    def head(self, features: Tensor, task: int) -> Tensor:
+        """Return the logits of a task, in the precision of the features: (B, o) -> (B, G_m)."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.heads[task](features)
+        return logits
 
     def outputs(self, x: Tensor) -> Outputs:
         """Run the trunk once and every head on it.
@@ -73,12 +79,11 @@ class RobustNet(nn.Module):
             x: (B, C, H, W) images in [0, 1].
         """
         features = self.encode(x)
-        return Outputs(features, tuple(head(features) for head in self.heads))
+        return Outputs(features, tuple(self.head(features, task) for task in range(len(self.heads))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the main logits: (B, C, H, W) -> (B, K)."""
-        logits: Tensor = self.heads[0](self.encode(x))
-        return logits
+        return self.head(self.encode(x), 0)
 
     def deployed(self) -> nn.Sequential:
         """Return the network without auxiliary heads; it shares the parameters of this one."""

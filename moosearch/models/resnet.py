@@ -1,12 +1,14 @@
-"""Residual networks with a stem for small images, on torchvision's basic block."""
+"""Residual networks that activate after the sum, on torchvision's blocks."""
 
 from dataclasses import dataclass
 
 from torch import nn
-from torchvision.models.resnet import BasicBlock, conv1x1
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from moosearch.models.architecture import ARCHITECTURES, halvings
-from moosearch.registry import Count
+from moosearch.models.activation import Activation, activate
+from moosearch.models.architecture import ARCHITECTURES
+from moosearch.models.residual import Stem, imagenet_trunk, residual_trunk
+from moosearch.registry import Count, Positive
 
 
 @ARCHITECTURES.register("small_resnet")
@@ -17,27 +19,86 @@ class SmallResNet:
     Attributes:
         width: Channels of the first stage, doubled at each of the next two; 16 in the paper.
         depth: Blocks a stage; 3 gives ResNet-20.
+        activation: ReLU as published, or a smooth one.
     """
 
     width: Count = 16
     depth: Count = 1
+    activation: Activation = "relu"
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
-        halvings(shape, 2, "small_resnet")
-        layers: list[nn.Module] = [
-            nn.Conv2d(shape[0], self.width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(self.width),
-            nn.ReLU(inplace=True),
-        ]
-        inputs = self.width
-        for stage in range(3):
-            outputs = self.width * 2**stage
-            for block in range(self.depth):
-                stride = 2 if stage > 0 and block == 0 else 1
-                shortcut = None
-                if stride != 1 or inputs != outputs:
-                    shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
-                layers.append(BasicBlock(inputs, outputs, stride, shortcut))
-                inputs = outputs
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
+        stages = [self.width * 2**stage for stage in range(3)]
+        trunk, features = residual_trunk(
+            "small_resnet", BasicBlock, shape, channels=[self.width, *stages], depths=[self.depth] * 3
+        )
+        return activate(trunk, self.activation), features
+
+
+@ARCHITECTURES.register("resnet18")
+@dataclass(frozen=True)
+class ResNet18:
+    """ResNet-18 (He et al. 2016, table 1): four stages of two basic blocks with 64 to 512 channels.
+
+    Convolutions start from He's normal distribution, as in torchvision.
+
+    Attributes:
+        width: Factor on all channels.
+        depth: Blocks a stage; 2 in the paper.
+        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
+        activation: ReLU as published, or a smooth one.
+
+    Source: used by Hyun & Park 2024 on SVHN and Tiny ImageNet and by MOREL, as by most of adversarial
+    training, with the stem ``cifar``.
+    """
+
+    width: Positive = 1.0
+    depth: Count = 2
+    stem: Stem = "cifar"
+    activation: Activation = "relu"
+
+    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        """Build the trunk: (B, C, H, W) -> (B, o)."""
+        return imagenet_trunk(
+            "resnet18",
+            BasicBlock,
+            shape,
+            width=self.width,
+            depths=[self.depth] * 4,
+            stem=self.stem,
+            activation=self.activation,
+        )
+
+
+@ARCHITECTURES.register("resnet50")
+@dataclass(frozen=True)
+class ResNet50:
+    """ResNet-50 (He et al. 2016, table 1) on bottlenecks that halve the image in the 3x3 convolution.
+
+    Convolutions start from He's normal distribution, as in torchvision.
+
+    Attributes:
+        width: Factor on all channels.
+        depth: Blocks d of the first stage; the four have d, d + 1, 2 d and d, with 3 the paper's 3, 4, 6, 3.
+        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
+        activation: ReLU as published, or a smooth one.
+
+    Source: MOREL's surrogate for transferred attacks.
+    """
+
+    width: Positive = 1.0
+    depth: Count = 3
+    stem: Stem = "cifar"
+    activation: Activation = "relu"
+
+    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        """Build the trunk: (B, C, H, W) -> (B, o)."""
+        return imagenet_trunk(
+            "resnet50",
+            Bottleneck,
+            shape,
+            width=self.width,
+            depths=[self.depth, self.depth + 1, 2 * self.depth, self.depth],
+            stem=self.stem,
+            activation=self.activation,
+        )

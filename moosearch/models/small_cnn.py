@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from moosearch.models.architecture import ARCHITECTURES, halvings
+from moosearch.models.activation import Activation, activate
+from moosearch.models.architecture import ARCHITECTURES, check_size
 from moosearch.registry import Count
 
 
@@ -16,14 +17,16 @@ class SmallCnn:
     Attributes:
         width: Channels of the first convolution.
         depth: Number of convolutions.
+        activation: ReLU, or a smooth one.
     """
 
     width: Count = 16
     depth: Count = 3
+    activation: Activation = "relu"
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
-        halvings(shape, self.depth // 2, "small_cnn")
+        check_size(shape, 2 ** (self.depth // 2), "small_cnn")
         layers: list[nn.Module] = []
         inputs = shape[0]
         for index in range(self.depth):
@@ -35,4 +38,5 @@ class SmallCnn:
                 nn.ReLU(inplace=True),
             ]
             inputs = outputs
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
+        trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return activate(trunk, self.activation), inputs

@@ -3,9 +3,11 @@
 from moosearch.pareto.dominance import non_dominated, to_losses, to_violations
 from moosearch.pareto.front import Front
 from moosearch.pareto.hypervolume import contributions, hypervolume
+from moosearch.pareto.scalarization import conic_scalarization
 
 __all__ = [
     "Front",
+    "conic_scalarization",
     "contributions",
     "hypervolume",
     "non_dominated",

@@ -143,6 +143,18 @@ def load(path: Path | str) -> Document:
     return parse(text, str(path))
 
 
+def read_value(text: str, origin: str) -> Any:
+    """Read the YAML of a single value.
+
+    Raises:
+        SpecError: It is not YAML; the message begins with ``origin``.
+    """
+    try:
+        return _read(text, {})
+    except _YamlError as error:
+        raise SpecError(f"{origin}: {error}.") from None
+
+
 def override(document: Document, assignments: Sequence[str]) -> Document:
     """Apply assignments such as ``campaign.budget.population=8`` to a document.
 
@@ -160,10 +172,7 @@ def override(document: Document, assignments: Sequence[str]) -> Document:
         keys = dotted.strip().split(".")
         if not equals or not all(keys):
             raise SpecError(f"{origin}: expected PATH=VALUE, such as campaign.seed=1.")
-        try:
-            value = _read(text, {})
-        except _YamlError as error:
-            raise SpecError(f"{origin}: {error}.") from None
+        value = read_value(text, origin)
         data, raw = _assign(data, keys, value, (), origin)
         lines = {path: line for path, line in lines.items() if path[: len(raw)] != raw}
         lines[raw] = origin

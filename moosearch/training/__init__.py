@@ -2,6 +2,16 @@
 
 from moosearch.training.objectives import OBJECTIVES, Objective, Subject, key_of
 from moosearch.training.spec import CandidateSpec
-from moosearch.training.train import Epoch, train
+from moosearch.training.train import Epoch, Trained, train, train_by_epochs
 
-__all__ = ["OBJECTIVES", "CandidateSpec", "Epoch", "Objective", "Subject", "key_of", "train"]
+__all__ = [
+    "OBJECTIVES",
+    "CandidateSpec",
+    "Epoch",
+    "Objective",
+    "Subject",
+    "Trained",
+    "key_of",
+    "train",
+    "train_by_epochs",
+]

@@ -112,6 +112,8 @@ class RobustAccuracy:
         """Check that there is an attack."""
         if not self.attacks:
             raise SpecError("robust_accuracy needs at least one attack in `attacks`.")
+        if any(attack.mode == "train" for attack in self.attacks):
+            raise SpecError("robust_accuracy: got an attack with mode: train, expected eval, as deployed.")
 
     def measure(self, subject: Subject) -> float:
         """Return a fraction in [0, 1]."""

@@ -8,11 +8,15 @@ import pydantic
 from moosearch.attacks import ATTACKS, Attack
 from moosearch.attacks.gradient import Pgd
 from moosearch.data import DATASETS, Dataset
+from moosearch.data.augment import Augmentation
 from moosearch.errors import SpecError
 from moosearch.losses import LOSSES, Loss
 from moosearch.losses.classification import CrossEntropy
 from moosearch.models import ARCHITECTURES, Architecture, RobustNet, build_network
 from moosearch.registry import Count, NonNegative, Number, Positive
+from moosearch.training.numerics import NumericsSpec
+
+Share = Annotated[Number, pydantic.Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,39 @@ class OptimizerSpec:
         kind: ``sgd`` (with Nesterov momentum) or ``adamw``.
         lr: Largest learning rate.
         momentum: Of SGD; unused by AdamW.
+        nesterov: Of SGD's momentum.
         weight_decay: Of all weights that are matrices or kernels; none on biases and batch normalization.
-        schedule: ``cosine`` to zero, ``one_cycle`` (up for 30 %, then down), or ``constant``.
+        schedule: ``cosine`` to zero, ``one_cycle`` (up for 30 %, then down), ``step`` or ``constant``.
+        milestones: Of ``step``: shares of the epochs after which the rate falls.
+        decay: Of ``step``: what the rate is multiplied by at a milestone.
     """
 
     kind: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.1
     momentum: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
     weight_decay: NonNegative = 5e-4
-    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
+    milestones: tuple[Share, ...] = (0.75, 0.9)
+    decay: Share = 0.1
+
+
+@dataclass(frozen=True)
+class ValidationSpec:
+    """How the best checkpoint is found: robust accuracy on validation images after epochs.
+
+    The attack is PGD in the ball of the training attack, with steps of 2.5 radii in all. The last epoch is
+    always validated; the earliest of equals is the best.
+
+    Attributes:
+        every: Epochs between validations; 0 for none, and then the last checkpoint is the only one.
+        images: Validation images, the first ones; 0 for all.
+        steps: Steps of PGD.
+    """
+
+    every: Annotated[int, pydantic.Field(ge=0)] = 1
+    images: Annotated[int, pydantic.Field(ge=0)] = 500
+    steps: Count = 10
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,14 @@ class TrainingSpec:
         loss: Loss of the main task.
         auxiliary_weight: Weight of the cross-entropy of each auxiliary task on the adversarial images
             (Hyun & Park 2024, eqs. 5 and 6: 1).
+        task_losses: Whether the losses of the tasks are summed, as the paper prints, or their mean is taken,
+            as its code does.
+        augmentation: How training images are varied.
         optimizer: How weights move.
+        average: Decay of an exponential moving average of the weights, which is then judged; 0 for none.
+        validation: How the best checkpoint is found.
+        checkpoint: Which one is judged and exported: ``best`` or ``last``. Both are stored.
+        numerics: In what precision training computes.
     """
 
     epochs: Count = 10
@@ -53,7 +88,13 @@ class TrainingSpec:
     attack: Annotated[Attack, ATTACKS] = Pgd()
     loss: Annotated[Loss, LOSSES] = CrossEntropy()
     auxiliary_weight: NonNegative = 1.0
+    task_losses: Literal["sum", "mean"] = "sum"
+    augmentation: Augmentation = Augmentation()
     optimizer: OptimizerSpec = OptimizerSpec()
+    average: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.0
+    validation: ValidationSpec = ValidationSpec()
+    checkpoint: Literal["best", "last"] = "best"
+    numerics: NumericsSpec = NumericsSpec()
 
 
 @dataclass(frozen=True)

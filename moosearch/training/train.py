@@ -1,19 +1,25 @@
-"""Adversarial training of one candidate: perturb, one forward pass, loss, step."""
+"""Adversarial training of one candidate: perturb, one forward pass on each kind of image, loss, step."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch import Tensor
 
 from moosearch.attacks import perturb
+from moosearch.attacks.gradient import Pgd
 from moosearch.data import Split, labels_of
 from moosearch.errors import EvaluationError
 from moosearch.models import RobustNet
-from moosearch.seeding import derive_seed, torch_generator
-from moosearch.training.spec import CandidateSpec, OptimizerSpec
+from moosearch.models.frozen import FrozenTwin
+from moosearch.seeding import derive_seed, seeded_torch, torch_generator
+from moosearch.training.measure import correct_clean, correct_under, fraction
+from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
+from moosearch.training.spec import CandidateSpec
+
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,86 +28,231 @@ class Epoch:
 
     Attributes:
         epoch: From 1.
+        epochs: How many there will be.
         lr: Learning rate of its last step.
         loss: Total loss, auxiliary tasks included.
-        robust_accuracy: Share of images classified rightly as they were perturbed.
+        robust_accuracy: Share of training images classified rightly as they were perturbed.
+        parts: What the loss consists of, by name.
+        validation: ``clean_accuracy`` and ``robust_accuracy`` on validation images; empty where this epoch
+            was not validated.
     """
 
     epoch: int
+    epochs: int
     lr: float
     loss: float
     robust_accuracy: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, float]:
+        """Return the row of a table."""
+        own = {"epoch": self.epoch, "lr": self.lr, "loss": self.loss, "robust_accuracy": self.robust_accuracy}
+        parts = {f"loss_{name}": value for name, value in self.parts.items()}
+        return own | parts | {f"validation_{name}": value for name, value in self.validation.items()}
 
 
-def train(spec: CandidateSpec, images: Split, *, seed: int) -> tuple[RobustNet, list[Epoch]]:
-    """Train a candidate from scratch.
+@dataclass(frozen=True)
+class Trained:
+    """What comes out of a training.
+
+    Attributes:
+        net: The network at the checkpoint that the spec asks for, in eval mode.
+        history: A row an epoch.
+        states: Weights by checkpoint: ``last``, and ``best`` where there was a validation.
+        best: Epoch of the best checkpoint, from 1; the last one where there was no validation.
+        checkpoint: The one that the spec asks for.
+    """
+
+    net: RobustNet
+    history: list[Epoch]
+    states: Mapping[str, State]
+    best: int
+    checkpoint: str
+
+    @property
+    def other(self) -> str:
+        """The checkpoint that the spec does not ask for."""
+        return "last" if self.checkpoint == "best" else "best"
+
+
+class Trainer:
+    """A network with everything that a training step needs."""
+
+    def __init__(self, spec: CandidateSpec, images: Split, *, seed: int) -> None:
+        """Build and initialize the network.
+
+        Args:
+            spec: The candidate.
+            images: Training images, on the device to train on.
+            seed: Decides initialization and every random number of a step.
+        """
+        training, self.device = spec.training, images.x.device
+        self.training, self.tasks, self.seed = training, spec.dataset.tasks, seed
+        self.numerics = training.numerics.on(self.device, spec.dataset.shape)
+        self.net = spec.build_network(derive_seed(seed, "initialization"))
+        self.net.normalize.fit(*(moment.cpu() for moment in images.moments()))
+        self.net.to(self.device).to(memory_format=self.numerics.memory_format).train()
+        with seeded_torch(derive_seed(seed, "criterion")):
+            self.criterion = training.loss.criterion(self.net.features).to(self.device)
+        self.average = make_average(self.net, training.average)
+        self.twin = (
+            FrozenTwin(self.net, dtype=self.numerics.dtype, memory_format=self.numerics.memory_format)
+            if training.attack.mode == "eval"
+            else None
+        )
+        if training.numerics.compile:
+            self.net.trunk.compile()
+            if self.twin is not None:
+                self.twin.trunk.compile()
+        self.noise = torch_generator(derive_seed(seed, "attack"), self.device)
+        self.variation = torch_generator(derive_seed(seed, "augmentation"), self.device)
+        self.optimizer = make_optimizer((self.net, self.criterion), training.optimizer)
+        steps = images.steps(training.batch_size)
+        self.schedule = make_schedule(self.optimizer, training.optimizer, epochs=training.epochs, steps=steps)
+        self.steps = training.epochs * steps
+        self.done = 0
+
+    @property
+    def judged(self) -> RobustNet:
+        """The network whose weights count: the average, where there is one."""
+        if self.average is None:
+            return self.net
+        averaged: RobustNet = self.average.get_submodule("module")  # type: ignore[assignment]
+        return averaged
+
+    def perturb(self, x: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
+        """Perturb (B, C, H, W) training images."""
+        if self.twin is None:
+            with self.numerics.autocast():
+                return perturb(self.training.attack, self.net, x, labels, generator=self.noise)
+        self.twin.refresh()
+        return perturb(self.training.attack, self.twin, x, labels, generator=self.noise)
+
+    def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Train on one batch.
+
+        Args:
+            x: (B, C, H, W) images in [0, 1].
+            y: (B,) main labels.
+
+        Returns:
+            The loss, the number of images classified rightly as they were perturbed, and the parts of the
+            loss: scalars on the device.
+        """
+        training, labels = self.training, labels_of(self.tasks, y)
+        x = training.augmentation(x, self.variation).contiguous(memory_format=self.numerics.memory_format)
+        x_adv = self.perturb(x, labels)
+        with self.numerics.autocast():
+            clean = self.net.outputs(x) if training.loss.needs_clean else None
+            adversarial = self.net.outputs(x_adv)
+        terms = self.criterion(clean, adversarial, labels, progress=self.done / self.steps)
+        loss = terms.total
+        for logits, group in zip(adversarial.logits[1:], labels[1:], strict=True):
+            loss = loss + training.auxiliary_weight * F.cross_entropy(logits, group)
+        if training.task_losses == "mean":
+            loss = loss / len(labels)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        self.done += 1
+        correct = (adversarial.logits[0].detach().argmax(dim=1) == y).sum()
+        return loss.detach(), correct, terms.parts
+
+    def epoch(self, number: int, images: Split, order: torch.Generator) -> Epoch:
+        """Train on all images once.
+
+        Raises:
+            EvaluationError: The loss is not finite.
+        """
+        total, correct, seen = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
+        parts: dict[str, Tensor] = {}
+        self.net.train()
+        with seeded_torch(derive_seed(self.seed, f"layers, epoch {number}"), self.device):
+            for batch in images.batches(self.training.batch_size, order):
+                lr = float(self.schedule.get_last_lr()[0])
+                loss, right, terms = self.step(batch.x, batch.y)
+                total += loss * len(batch)
+                correct += right
+                for name, value in terms.items():
+                    parts[name] = parts.get(name, 0) + value * len(batch)
+                seen += len(batch)
+        mean = float(total) / seen
+        if not torch.isfinite(total):
+            raise EvaluationError(f"the training loss is {mean} in epoch {number}: diverged")
+        means = {name: float(value) / seen for name, value in parts.items()}
+        return Epoch(number, self.training.epochs, lr, mean, float(correct) / seen, means)
+
+    def validate(self, images: Split) -> dict[str, float]:
+        """Return clean and robust accuracy on validation images, in float32."""
+        validation, attack = self.training.validation, self.training.attack
+        some = Split(images.x[: validation.images or None], images.y[: validation.images or None])
+        judge = Pgd(
+            eps=attack.eps,
+            step=2.5 * attack.eps / validation.steps or 1.0,
+            steps=validation.steps,
+            norm=attack.norm,
+        )
+        net = self.judged.eval()
+        right = correct_under(net, some, self.tasks, [judge], seed=derive_seed(self.seed, "validation"))
+        return {"clean_accuracy": fraction(correct_clean(net, some)), "robust_accuracy": fraction(right)}
+
+
+def train_by_epochs(
+    spec: CandidateSpec, images: Split, validation: Split | None = None, *, seed: int
+) -> Generator[Epoch, None, Trained]:
+    """Train a candidate from scratch, epoch by epoch.
 
     Args:
         spec: The candidate.
         images: Training images, on the device to train on.
+        validation: Validation images, on the same device; None for no best checkpoint.
         seed: Decides initialization, order of images and every random number of the attacks.
 
+    Yields:
+        A row of the history after every epoch.
+
     Returns:
-        The network after the last epoch, in eval mode, and the history.
+        What comes out.
 
     Raises:
         EvaluationError: The loss is not finite.
     """
-    training, tasks, device = spec.training, spec.dataset.tasks, images.x.device
-    net = spec.build_network(derive_seed(seed, "initialization"))
-    net.normalize.fit(images.x.cpu())
-    net.to(device).train()
+    training, every = spec.training, spec.training.validation.every
+    trainer = Trainer(spec, images, seed=seed)
     order = torch_generator(derive_seed(seed, "order"))
-    noise = torch_generator(derive_seed(seed, "attack"), device)
-    optimizer = make_optimizer(net, training.optimizer)
-    steps = sum(1 for _ in images.batches(training.batch_size, torch_generator(0)))
-    schedule = make_schedule(optimizer, training.optimizer, training.epochs * steps)
-    history = []
-    for epoch in range(1, training.epochs + 1):
-        total = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
-        seen = 0
-        for batch in images.batches(training.batch_size, order):
-            labels = labels_of(tasks, batch.y)
-            x_adv = perturb(training.attack, net, batch.x, labels, generator=noise)
-            clean = net.outputs(batch.x) if training.loss.needs_clean else None
-            adversarial = net.outputs(x_adv)
-            loss = training.loss(clean, adversarial, labels).total
-            for logits, y in zip(adversarial.logits[1:], labels[1:], strict=True):
-                loss = loss + training.auxiliary_weight * F.cross_entropy(logits, y)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            lr = float(schedule.get_last_lr()[0])
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                total += loss * len(batch)
-                correct += (adversarial.logits[0].argmax(dim=1) == batch.y).sum()
-            seen += len(batch)
-        row = Epoch(epoch, lr, float(total) / seen, float(correct) / seen)
-        if not torch.isfinite(total):
-            raise EvaluationError(f"the training loss is {row.loss} in epoch {epoch}: diverged")
-        history.append(row)
-    return net.eval(), history
+    history: list[Epoch] = []
+    states: dict[str, State] = {}
+    best, highest = training.epochs, -1.0
+    for number in range(1, training.epochs + 1):
+        epoch = trainer.epoch(number, images, order)
+        if validation is not None and every and (number % every == 0 or number == training.epochs):
+            accuracies = trainer.validate(validation)
+            epoch = dataclasses.replace(epoch, validation=accuracies)
+            if accuracies["robust_accuracy"] > highest:
+                best, highest = number, accuracies["robust_accuracy"]
+                states["best"] = _state(trainer.judged)
+        history.append(epoch)
+        yield epoch
+    states["last"] = _state(trainer.judged)
+    net = spec.build_network(seed=0).to(trainer.device).to(memory_format=trainer.numerics.memory_format)
+    net.load_state_dict(states.get(training.checkpoint, states["last"]))
+    return Trained(net.eval(), history, states, best, training.checkpoint)
 
 
-def make_optimizer(net: nn.Module, spec: OptimizerSpec) -> Optimizer:
-    """Return the optimizer; weight decay is for tensors of two or more dimensions."""
-    parameters = list(net.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": spec.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if spec.kind == "adamw":
-        return AdamW(groups, lr=spec.lr)
-    return SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.momentum > 0)
+def train(spec: CandidateSpec, images: Split, validation: Split | None = None, *, seed: int) -> Trained:
+    """Train a candidate from scratch to the end; see `train_by_epochs`."""
+    epochs = train_by_epochs(spec, images, validation, seed=seed)
+    while True:
+        try:
+            next(epochs)
+        except StopIteration as stop:
+            trained: Trained = stop.value
+            return trained
 
 
-def make_schedule(optimizer: Optimizer, spec: OptimizerSpec, steps: int) -> LRScheduler:
-    """Return the learning-rate schedule over ``steps`` optimizer steps."""
-    if spec.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
-    if spec.schedule == "one_cycle":
-        # One step more than is taken: the scheduler refuses to be stepped past its end.
-        return OneCycleLR(optimizer, max_lr=spec.lr, total_steps=steps + 1, cycle_momentum=False)
-    return ConstantLR(optimizer, factor=1.0, total_iters=0)
+def _state(net: RobustNet) -> State:
+    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}

@@ -6,7 +6,18 @@ import torch
 from torch import nn
 
 from moosearch.attacks import perturb
-from moosearch.attacks.gradient import Fgsm, NoAttack, Pgd, divergence, margin, pgd, uniform_start
+from moosearch.attacks.ball import uniform_start
+from moosearch.attacks.gradient import (
+    Fgsm,
+    NoAttack,
+    Pgd,
+    cross_entropy,
+    divergence,
+    margin,
+    pgd,
+    wrong_class,
+)
+from moosearch.errors import SpecError
 from moosearch.models import RobustNet
 from moosearch.seeding import torch_generator
 
@@ -18,7 +29,7 @@ def uniform(*shape, seed=0):
 
 
 def linear_net(weights, biases):
-    """A network whose logits are ``weights x + biases``: its l_inf margins are known in closed form."""
+    """A network whose logits are ``weights x + biases``: its margins are known in closed form."""
     classes, pixels = weights.shape
     net = RobustNet(nn.Flatten(), pixels, 1, [classes]).to(weights.dtype).eval()
     with torch.no_grad():
@@ -27,15 +38,16 @@ def linear_net(weights, biases):
     return net
 
 
-def two_classes(scale=1.0):
-    """A two-class linear network, images far from the border of [0, 1], and their exact l_inf distances."""
+def two_classes(norm="linf", scale=1.0):
+    """A two-class linear network, images far from the border of [0, 1], and their exact distances."""
     weights = scale * (uniform(2, PIXELS, seed=1) - 0.5)
     x = 0.4 + 0.2 * uniform(8, 1, 4, 4, seed=2)
     normal = weights[0] - weights[1]
     # The plane passes a little beside the mean image, so that both labels occur at several distances.
     biases = torch.stack([-(x.flatten(1) @ normal).mean(), torch.zeros((), dtype=torch.float64)])
     scores = x.flatten(1) @ normal + biases[0]
-    return linear_net(weights, biases), x, (scores < 0).long(), scores.abs() / normal.abs().sum()
+    dual = normal.abs().sum() if norm == "linf" else normal.square().sum().sqrt()
+    return linear_net(weights, biases), x, (scores < 0).long(), scores.abs() / dual
 
 
 def smooth_net(classes=3, seed=3):
@@ -61,11 +73,11 @@ def right(net, x, y):
 
 
 ATTACKS = [
-    pytest.param(lambda eps: Fgsm(eps=eps), id="fgsm"),
+    pytest.param(lambda eps, norm: Fgsm(eps=eps, norm=norm), id="fgsm"),
     *(
         pytest.param(
-            lambda eps, o=objective, r=start: Pgd(
-                eps=eps, step=eps / 3, steps=8, objective=o, random_start=r
+            lambda eps, norm, o=objective, r=start: Pgd(
+                eps=eps, step=eps / 3, steps=16, objective=o, random_start=r, norm=norm
             ),
             id=f"pgd-{objective}-{'random' if start else 'center'}",
         )
@@ -75,15 +87,17 @@ ATTACKS = [
 ]
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("make", ATTACKS)
-def test_attack_succeeds_just_above_the_exact_distance_and_fails_just_below(make):
-    net, x, y, distances = two_classes()
+def test_attack_succeeds_just_above_the_exact_distance_and_fails_just_below(make, norm):
+    net, x, y, distances = two_classes(norm)
     assert set(y.tolist()) == {0, 1}
     assert distances.max() < 0.4, "the border of [0, 1] is out of reach"
     for image, label, distance in zip(x.split(1), y.split(1), distances.tolist(), strict=True):
         assert right(net, image, label)
         for factor, survives in ((0.999, True), (1.001, False)):
-            x_adv = perturb(make(factor * distance), net, image, (label,), generator=torch_generator(0))
+            attack = make(factor * distance, norm)
+            x_adv = perturb(attack, net, image, (label,), generator=torch_generator(0))
             assert right(net, x_adv, label) is survives
 
 
@@ -106,7 +120,7 @@ def test_attack_reaches_the_exact_distance_where_the_unit_range_is_in_the_way(ma
 
     y = torch.tensor([0])
     for factor, survives in ((0.999, True), (1.001, False)):
-        x_adv = perturb(make(factor * high), net, x, (y,), generator=torch_generator(0))
+        x_adv = perturb(make(factor * high, "linf"), net, x, (y,), generator=torch_generator(0))
         assert right(net, x_adv, y) is survives
 
 
@@ -172,16 +186,6 @@ def test_pgd_does_not_mix_the_gradients_of_images():
         perturb(attack, net, x[i : i + 1], (y[i : i + 1],), generator=torch_generator(0)) for i in range(4)
     ]
     torch.testing.assert_close(together, torch.cat(alone))
-
-
-def test_uniform_start_fills_the_ball():
-    x = torch.full((100, 1, 10, 10), 0.5, dtype=torch.float64)
-    noise = uniform_start(x, 0.2, torch_generator(0)) - x
-    assert noise.abs().max() <= 0.2
-    assert noise.max() > 0.199
-    assert noise.min() < -0.199
-    assert abs(noise.mean()) < 4 * 0.2 / math.sqrt(3 * noise.numel())
-    assert noise.var().item() == pytest.approx(0.2**2 / 3, rel=0.05)
 
 
 def test_random_start_depends_on_the_seed_and_a_start_at_the_image_does_not():
@@ -306,3 +310,231 @@ def test_no_attack_returns_the_images():
     y = torch.tensor([0, 1, 2])
     assert NoAttack().eps == 0
     assert torch.equal(perturb(NoAttack(), net, x, (y,), generator=torch_generator(0)), x)
+
+
+def softmax_gradient(weights, biases, x, y):
+    """Gradient of the cross-entropy of ``weights x + biases`` by numpy: (B, P), (B,) -> (B, P)."""
+    logits = x @ weights.T + biases
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return (p - np.eye(len(weights))[y]) @ weights
+
+
+def pgd_by_numpy(gradient_of, x, start, *, norm, eps, step, steps):
+    """The published iteration, on flattened images."""
+
+    def project(z):
+        eta = z - x
+        if norm == "linf":
+            eta = np.clip(eta, -eps, eps)
+        else:
+            eta = eta * np.minimum(1, eps / np.linalg.norm(eta, axis=1, keepdims=True).clip(1e-300))
+        return np.clip(x + eta, 0, 1)
+
+    z = project(start)
+    for _ in range(steps):
+        gradient = gradient_of(z)
+        if norm == "linf":
+            gradient = np.sign(gradient)
+        else:
+            gradient = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+        z = project(z + step * gradient)
+    return z
+
+
+@pytest.mark.parametrize("random_start", [True, False])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.2), ("l2", 0.6)])
+def test_pgd_is_the_published_iteration(norm, eps, random_start):
+    weights, biases = 4 * (uniform(3, PIXELS, seed=1) - 0.5), uniform(3, seed=2)
+    x, y = (1.4 * uniform(6, 1, 4, 4, seed=3) - 0.2).clamp(0, 1), torch.arange(6) % 3
+    attack = Pgd(eps=eps, step=eps / 4, steps=7, norm=norm, random_start=random_start)
+    net = linear_net(weights, biases)
+    x_adv = perturb(attack, net, x, (y,), generator=torch_generator(5))
+
+    start = uniform_start(x, eps, torch_generator(5), norm=norm) if random_start else x
+    expected = pgd_by_numpy(
+        lambda z: softmax_gradient(weights.numpy(), biases.numpy(), z, y.numpy()),
+        x.flatten(1).numpy(),
+        start.flatten(1).numpy(),
+        norm=norm,
+        eps=eps,
+        step=eps / 4,
+        steps=7,
+    )
+    assert x_adv.flatten(1).numpy() == pytest.approx(expected, abs=1e-12)
+    assert ((x_adv == 0) | (x_adv == 1)).any(), "the border of [0, 1] is met"
+
+
+@pytest.mark.parametrize(("steps", "length"), [(1, 0.02), (2, 0.04), (9, 0.05)])
+def test_l2_pgd_on_a_linear_network_walks_along_the_normal(steps, length):
+    net, x, y, _ = two_classes("l2")
+    attack = Pgd(eps=0.05, step=0.02, steps=steps, norm="l2", random_start=False)
+    eta = perturb(attack, net, x, (y,), generator=torch_generator(0)) - x
+    normal = (net.heads[0].weight[1] - net.heads[0].weight[0]).detach()
+    away = torch.where(y == 0, 1.0, -1.0).unsqueeze(1) * normal / normal.square().sum().sqrt()
+    torch.testing.assert_close(eta.flatten(1), length * away, atol=1e-12, rtol=0)
+
+
+def test_fast_adversarial_training_starts_anywhere_and_steps_beyond_the_ball():
+    net, x, y = smooth_net(), uniform(8, 1, 4, 4), torch.arange(8) % 3
+    attack = Fgsm(eps=0.1, random_start=True, step=0.125)
+    x_adv = perturb(attack, net, x, (y,), generator=torch_generator(3))
+
+    start = uniform_start(x, 0.1, torch_generator(3)).clamp(0, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(net(start), y), start)
+    expected = (start + 0.125 * gradient.sign()).detach()
+    expected = torch.max(torch.min(expected, x + 0.1), x - 0.1).clamp(0, 1)
+    torch.testing.assert_close(x_adv, expected)
+    inside = (x_adv - x).abs() < 0.09
+    assert inside.any(), "a step from the far side of the ball does not reach the near one"
+
+
+@pytest.mark.parametrize("attack", [Fgsm(eps=0.1, norm="l2"), Fgsm(eps=0.1, norm="l2", step=0.04)])
+def test_fgsm_steps_by_its_own_length_or_by_eps(attack):
+    net, x, y, _ = two_classes("l2")
+    eta = perturb(attack, net, x, (y,), generator=torch_generator(0)) - x
+    length = attack.eps if attack.step is None else attack.step
+    torch.testing.assert_close(eta.flatten(1).norm(dim=1), torch.full((8,), length, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("target", ["random", "least_likely"])
+def test_target_is_a_wrong_class(target):
+    logits = torch.randn(500, 4, generator=torch_generator(0))
+    y = torch.arange(500) % 4
+    chosen = wrong_class(logits, y, target, torch_generator(1))
+    assert chosen.dtype == torch.int64
+    assert chosen.shape == y.shape
+    assert (chosen != y).all()
+    assert chosen.min() >= 0
+    assert chosen.max() <= 3
+
+
+def test_least_likely_target_is_the_wrong_class_of_the_smallest_logit():
+    logits = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [-1.0, -2.0, -1.5]])
+    targets = wrong_class(logits, torch.tensor([0, 1, 1]), "least_likely", torch_generator(0))
+    assert targets.tolist() == [1, 2, 2], "the label itself is no target, though it is the smallest"
+
+
+def test_random_targets_are_all_wrong_classes_alike_and_the_generator_decides():
+    y = torch.zeros(6000, dtype=torch.int64) + 2
+    drawn = [wrong_class(torch.zeros(6000, 5), y, "random", torch_generator(seed)) for seed in (0, 0, 1)]
+    counts = torch.bincount(drawn[0], minlength=5)
+    assert counts[2] == 0
+    assert counts[[0, 1, 3, 4]].tolist() == pytest.approx([1500] * 4, abs=4 * math.sqrt(1500))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("objective", ["cross_entropy", "margin"])
+@pytest.mark.parametrize("targeted", ["random", "least_likely"])
+def test_targeted_attack_raises_the_probability_of_its_target(targeted, objective, norm):
+    net, x, y = smooth_net(), uniform(12, 1, 4, 4), torch.arange(12) % 3
+    options = {"step": 0.1, "steps": 8, "norm": norm, "objective": objective, "random_start": False}
+    attack = Pgd(eps=0.3, targeted=targeted, **options)
+    x_adv = perturb(attack, net, x, (y,), generator=torch_generator(4))
+    with torch.no_grad():
+        target = wrong_class(net(x), y, targeted, torch_generator(4)).unsqueeze(1)
+        clean, adversarial = (net(z).softmax(dim=1).gather(1, target) for z in (x, x_adv))
+    assert (adversarial > clean).all()
+
+
+def test_targeted_step_descends_the_loss_of_the_target():
+    net, x, y = smooth_net(), 0.3 + 0.4 * uniform(4, 1, 4, 4), torch.tensor([0, 1, 2, 0])
+    x_adv = perturb(Fgsm(eps=0.07, targeted="least_likely"), net, x, (y,), generator=torch_generator(0))
+    with torch.no_grad():
+        target = wrong_class(net(x), y, "least_likely", torch_generator(0)).numpy()
+
+    def loss(images):
+        logits = net(images).detach().numpy()
+        return sum(np.log(np.exp(row).sum()) - row[t] for row, t in zip(logits, target, strict=True))
+
+    gradient = finite_differences(loss, x)
+    torch.testing.assert_close(x_adv, x - 0.07 * gradient.sign(), atol=1e-12, rtol=0)
+
+
+def test_divergence_has_no_target():
+    with pytest.raises(SpecError, match=r"targeted: got 'random', but the objective kl"):
+        Pgd(objective="kl", targeted="random")
+
+
+def test_cross_entropy_is_minus_the_log_probability_of_each_row():
+    logits = 3 * torch.randn(7, 4, generator=torch_generator(0), dtype=torch.float64)
+    y = torch.arange(7) % 4
+    p = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=1, keepdims=True)
+    assert cross_entropy(logits, y).tolist() == pytest.approx(-np.log(p[np.arange(7), y.numpy()]))
+
+
+def pooled_net():
+    """A network whose features do not depend on the memory format."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trunk = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return RobustNet(trunk, 8, 3, [4]).double().eval()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("random_start", [True, False])
+def test_memory_format_stays_at_every_step_and_changes_nothing(norm, random_start):
+    net, x, y = pooled_net(), uniform(4, 3, 6, 5), torch.arange(4)
+    attack = Pgd(eps=0.1, step=0.03, steps=3, norm=norm, random_start=random_start)
+    expected = perturb(attack, net, x, (y,), generator=torch_generator(0))
+    assert expected.is_contiguous()
+    seen = []
+    net.trunk.register_forward_pre_hook(lambda _, args: seen.append(args[0].stride()))
+    last = x.contiguous(memory_format=torch.channels_last)
+    x_adv = perturb(attack, net, last, (y,), generator=torch_generator(0))
+    assert set(seen) == {last.stride()}
+    assert x_adv.stride() == last.stride()
+    torch.testing.assert_close(x_adv, expected)
+
+
+class Constant(torch.autograd.Function):
+    """Zero everywhere, with a gradient that belongs to somebody else."""
+
+    @staticmethod
+    def forward(ctx, x, gradient):
+        ctx.gradient = gradient
+        return x.new_zeros(len(x))
+
+    @staticmethod
+    def backward(ctx, _):
+        return ctx.gradient, None
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_gradient_in_another_format_is_read_and_not_changed(norm):
+    x = 0.4 + 0.2 * uniform(2, 3, 4, 4)
+    gradient = (uniform(2, 3, 4, 4, seed=1) - 0.5).contiguous(memory_format=torch.channels_last)
+    before = gradient.clone()
+    x_adv = pgd(lambda z: Constant.apply(z, gradient), x, start=x, eps=0.1, step=0.03, steps=2, norm=norm)
+    assert torch.equal(gradient, before)
+    assert x_adv.is_contiguous()
+    unit = gradient.sign() if norm == "linf" else gradient / gradient.flatten(1).norm(dim=1).view(2, 1, 1, 1)
+    torch.testing.assert_close(x_adv, x + 0.06 * unit)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_pgd_without_gradient_stays_where_it_starts(norm):
+    x = uniform(3, 1, 4, 4)
+    start = (x + 0.02).clamp(0, 1)
+    x_adv = pgd(lambda z: (0 * z).sum(dim=(1, 2, 3)), x, start=start, eps=0.5, step=0.1, steps=3, norm=norm)
+    torch.testing.assert_close(x_adv, start)
+
+
+def test_attack_needs_no_gradient_mode_of_its_caller():
+    net, x, y = smooth_net(), uniform(4, 1, 4, 4), torch.tensor([0, 1, 2, 0])
+    expected = perturb(Pgd(), net, x, (y,), generator=torch_generator(0))
+    with torch.no_grad():
+        assert torch.equal(perturb(Pgd(), net, x, (y,), generator=torch_generator(0)), expected)
+        assert not torch.is_grad_enabled()
+
+
+def test_text_of_an_attack_names_options_only_where_they_are_chosen():
+    # Measuring derives random numbers from these texts: they must not change.
+    assert repr(Pgd()) == "Pgd(eps=0.1, step=0.025, steps=7, random_start=True, objective='cross_entropy')"
+    assert repr(Fgsm(eps=0.3)) == "Fgsm(eps=0.3)"
+    assert repr(Fgsm(norm="l2", step=0.2)) == "Fgsm(eps=0.1, norm='l2', step=0.2)"
+    assert repr(Pgd(targeted="random", mode="train")).startswith(
+        "Pgd(eps=0.1, targeted='random', mode='train', step="
+    )

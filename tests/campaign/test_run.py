@@ -219,18 +219,18 @@ from typing import ClassVar
 
 import torch
 
-from moosearch.losses import LOSSES, Terms
+from moosearch.losses import LOSSES, Stateless, Terms
 
 
 @LOSSES.register("{name}")
 @dataclass(frozen=True)
-class Faulty:
+class Faulty(Stateless):
     '''A loss that fails for one learning of two.'''
 
     fails: bool = True
     needs_clean: ClassVar[bool] = False
 
-    def __call__(self, clean, adversarial, labels):
+    def terms(self, clean, adversarial, labels):
         if self.fails:
             {fault}
         return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))

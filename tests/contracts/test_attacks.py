@@ -1,12 +1,18 @@
 """What every attack promises, through `perturb`. A new plug-in is covered as soon as it is registered."""
 
+import itertools
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 from moosearch.attacks import ATTACKS, Attack, perturb
+from moosearch.attacks.attack import Mode
+from moosearch.attacks.ball import BALLS, Norm
 from moosearch.data import labels_of
 from moosearch.data.digits import Digits
 from moosearch.models import build_network
@@ -18,9 +24,32 @@ TASKS = Digits(auxiliary=("odd_even", "prime_composite")).tasks
 HINT = Annotated[Attack, ATTACKS]
 
 
-@pytest.fixture(params=list(ATTACKS))
+def variants(**options):
+    """Every attack that has these fields, with all combinations of their values."""
+    return [
+        pytest.param({"name": name, **chosen}, id="-".join([name, *map(str, chosen.values())]))
+        for name in ATTACKS
+        if options.keys() <= field_hints(ATTACKS.get(name)).keys()
+        for values in itertools.product(*options.values())
+        for chosen in [dict(zip(options, values, strict=True))]
+    ]
+
+
+ALONE = [*variants(), *variants(norm=("l2",)), *variants(targeted=("random", "least_likely"))]
+TOGETHER = variants(mode=("train",), norm=("linf", "l2"))
+
+
+@pytest.fixture(params=ALONE + TOGETHER)
 def attack(request):
     return build(HINT, request.param)
+
+
+def assert_in_ball(attack, x, x_adv):
+    eta = (x_adv - x).flatten(1)
+    lengths = eta.abs().amax(dim=1) if attack.norm == "linf" else eta.norm(dim=1)
+    assert lengths.max() <= attack.eps + 1e-6
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
 
 
 @pytest.fixture
@@ -28,7 +57,7 @@ def net():
     """A network whose batch statistics and normalization are not those of a new one."""
     network = build_network(SmallCnn(width=4, depth=2), (1, 8, 8), TASKS, seed=0).train()
     x, _ = batch(32, seed=1)
-    network.normalize.fit(x)
+    network.normalize.fit(x.mean((0, 2, 3)), x.std((0, 2, 3)))
     with torch.no_grad():
         network(x)
     return network.eval()
@@ -39,6 +68,9 @@ def batch(size=6, seed=0):
     x = torch.rand(size, 1, 8, 8, generator=generator)
     x = (1.2 * x - 0.1).clamp(0, 1)  # some pixels lie on the border of [0, 1]
     return x, torch.randint(0, 10, (size,), generator=generator)
+
+
+SMALL = build_network(SmallCnn(width=2, depth=2), (1, 8, 8), TASKS, seed=0)
 
 
 def moved(attack, net, x, y, seed=0):
@@ -63,8 +95,9 @@ def assert_same_state(before, after):
 
 
 def prepare(net, *, training):
-    """Set the mode, freeze one parameter, and give others a gradient."""
+    """Set the mode, that of one layer to the other one, freeze one parameter, and give others a gradient."""
     net.train(training)
+    next(module for module in net.modules() if isinstance(module, nn.BatchNorm2d)).train(not training)
     first, *others = net.parameters()
     first.requires_grad = False
     for parameter in others[::2]:
@@ -74,10 +107,29 @@ def prepare(net, *, training):
 
 def test_result_is_in_the_ball_and_in_the_unit_range(attack, net):
     x, y = batch()
-    x_adv = moved(attack, net, x, y)
-    assert (x_adv - x).abs().max() <= attack.eps + 1e-6
-    assert x_adv.min() >= 0
-    assert x_adv.max() <= 1
+    assert_in_ball(attack, x, moved(attack, net, x, y))
+
+
+def test_ball_and_mode_are_known_ones(attack):
+    assert attack.eps >= 0
+    assert attack.norm in BALLS
+    assert attack.mode in get_args(Mode)
+
+
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(
+    options=st.sampled_from([variant.values[0] for variant in variants(norm=("linf", "l2"))]),
+    eps=st.floats(0, 2),
+    step=st.floats(1e-3, 2),
+    random_start=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_result_is_in_a_ball_of_any_size(options, eps, step, random_start, seed):
+    known = field_hints(ATTACKS.get(options["name"]))
+    sizes = {"eps": eps, "step": step, "random_start": random_start}
+    attack = build(HINT, options | {key: value for key, value in sizes.items() if key in known})
+    x, y = batch(seed=seed)
+    assert_in_ball(attack, x, moved(attack, SMALL.eval(), x, y))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -130,9 +182,10 @@ def test_batch_of_one(attack, net):
     x, y = batch(1)
     x_adv = moved(attack, net, x, y)
     assert x_adv.shape == x.shape
-    assert (x_adv - x).abs().max() <= attack.eps + 1e-6
+    assert_in_ball(attack, x, x_adv)
 
 
+@pytest.mark.parametrize("attack", ALONE, indirect=True)
 def test_images_of_a_batch_do_not_influence_one_another(attack, net):
     x, y = batch()
     expected = moved(attack, net, x, y)
@@ -141,11 +194,28 @@ def test_images_of_a_batch_do_not_influence_one_another(attack, net):
     torch.testing.assert_close(moved(attack, net, changed, y)[others], expected[others])
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if "eps" in field_hints(ATTACKS.get(name))])
-def test_ball_of_radius_zero_is_the_image(name, net):
-    attack = build(HINT, {"name": name, "eps": 0})
+@pytest.mark.parametrize("attack", TOGETHER, indirect=True)
+def test_batch_statistics_are_used_in_mode_train(attack, net):
+    x, y = batch()
+    x_adv = moved(attack, net, x, y)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.add_(3)
+            module.running_var.mul_(9)
+    assert torch.equal(moved(attack, net, x, y), x_adv)
+
+
+@pytest.mark.parametrize("attack", variants(eps=(0,)) + variants(eps=(0,), norm=("l2",)), indirect=True)
+def test_ball_of_radius_zero_is_the_image(attack, net):
     x, y = batch()
     assert torch.equal(moved(attack, net, x, y), x)
+
+
+def test_memory_format_stays(attack, net):
+    x, y = batch()
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert moved(attack, net, last, y).stride() == last.stride()
+    torch.testing.assert_close(moved(attack, net, last, y), moved(attack, net, x, y))
 
 
 def test_attack_with_a_radius_moves_every_image(attack, net):
@@ -180,7 +250,9 @@ def test_fields_round_trip_through_plain_data(attack):
 class Reckless:
     """Leaves the ball and the unit range, with a graph."""
 
+    norm: Norm
     eps: float = 0.1
+    mode: ClassVar[Mode] = "eval"
     multitask: ClassVar[bool] = False
 
     def __call__(self, net, x, labels, *, generator):
@@ -191,7 +263,9 @@ class Reckless:
 class Broken:
     """Raises in the middle."""
 
+    mode: Mode
     eps: float = 0.1
+    norm: ClassVar[Norm] = "linf"
     multitask: ClassVar[bool] = False
 
     def __call__(self, net, x, labels, *, generator):
@@ -203,7 +277,11 @@ class Spy:
     """Notes the state of the network that it is given."""
 
     eps = 0.1
+    norm = "linf"
     multitask = False
+
+    def __init__(self, mode):
+        self.mode = mode
 
     def __call__(self, net, x, labels, *, generator):
         self.modes = {module.training for module in net.modules()}
@@ -212,28 +290,32 @@ class Spy:
         return x
 
 
-def test_reckless_attack_is_projected_and_detached(net):
+@pytest.mark.parametrize("norm", list(BALLS))
+def test_reckless_attack_is_projected_and_detached(net, norm):
     x, y = batch()
-    x_adv = moved(Reckless(), net, x, y)
+    attack = Reckless(norm)
+    x_adv = moved(attack, net, x, y)
     assert not x_adv.requires_grad
-    assert x_adv.min() >= 0
-    assert x_adv.max() <= 1
-    assert (x_adv - x).abs().max() <= 0.1 + 1e-6
-    assert (x_adv - x).abs().mean() > 0.05, "the ball is used"
+    assert_in_ball(attack, x, x_adv)
+    assert (x_adv - x).flatten(1).norm(dim=1).min() > 0.05, "the ball is used"
 
 
+@pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize("training", [True, False])
-def test_network_is_left_as_it_was_when_an_attack_raises(net, training):
+def test_network_is_left_as_it_was_when_an_attack_raises(net, training, mode):
     before = prepare(net, training=training)
     with pytest.raises(RuntimeError, match="half-way"):
-        moved(Broken(), net, *batch())
+        moved(Broken(mode), net, *batch())
     assert_same_state(before, state(net))
 
 
-def test_attack_sees_a_frozen_network_in_eval_mode_and_detached_images(net):
+@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("training", [True, False])
+def test_attack_sees_a_frozen_network_in_its_mode_and_detached_images(net, training, mode):
     x, y = batch()
-    spy = Spy()
-    moved(spy, net.train(), x.requires_grad_(), y)
-    assert spy.modes == {False}
+    prepare(net, training=training)
+    spy = Spy(mode)
+    moved(spy, net, x.requires_grad_(), y)
+    assert spy.modes == {mode == "train"}
     assert spy.requires == {False}
     assert not spy.image_requires_grad

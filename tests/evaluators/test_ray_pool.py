@@ -86,16 +86,16 @@ def test_a_worker_that_dies_is_a_failed_candidate(cluster, tmp_path):
             from typing import ClassVar
 
             import torch
-            from moosearch.losses import LOSSES, Terms
+            from moosearch.losses import LOSSES, Stateless, Terms
 
             @LOSSES.register("deadly")
             @dataclass(frozen=True)
-            class Deadly:
+            class Deadly(Stateless):
                 '''Kills its process.'''
                 kills: bool
                 needs_clean: ClassVar[bool] = False
 
-                def __call__(self, clean, adversarial, labels):
+                def terms(self, clean, adversarial, labels):
                     if self.kills:
                         os._exit(1)
                     return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))

@@ -51,7 +51,7 @@ def test_deployed_shares_parameters_and_leaves_auxiliary_heads_behind():
 def test_normalization_is_the_first_layer_of_forward_outputs_and_deployed():
     net = RobustNet(nn.Flatten(), 2 * 3 * 3, 2, [4, 2])
     x = images(40, (2, 3, 3))
-    net.normalize.fit(x)
+    net.normalize.fit(x.mean((0, 2, 3)), x.std((0, 2, 3)))
     mean, std = x.mean(dim=(0, 2, 3)).reshape(2, 1, 1), x.std(dim=(0, 2, 3)).reshape(2, 1, 1)
     expected = net.heads[0](((x - mean) / std).flatten(1))
     for logits in (net(x), net.outputs(x).logits[0], net.deployed()(x)):
@@ -61,7 +61,7 @@ def test_normalization_is_the_first_layer_of_forward_outputs_and_deployed():
 def test_fitted_normalization_gives_each_channel_mean_zero_and_deviation_one():
     x = images(50, (3, 4, 4)) * torch.tensor([0.2, 0.5, 1.0]).reshape(3, 1, 1)
     normalize = Normalize(3)
-    normalize.fit(x)
+    normalize.fit(x.mean((0, 2, 3)), x.std((0, 2, 3)))
     z = normalize(x)
     torch.testing.assert_close(z.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(z.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
@@ -70,7 +70,7 @@ def test_fitted_normalization_gives_each_channel_mean_zero_and_deviation_one():
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.5])
 def test_constant_channel_is_divided_by_a_thousandth_and_not_by_zero(value):
     normalize = Normalize(1)
-    normalize.fit(torch.full((4, 1, 2, 2), value))
+    normalize.fit(torch.tensor([value]), torch.zeros(1))
     moved = normalize(torch.full((1, 1, 2, 2), value + 0.1))
     torch.testing.assert_close(moved, torch.full_like(moved, 100.0), atol=1e-2, rtol=0)
 

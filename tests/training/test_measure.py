@@ -39,6 +39,8 @@ class Shift:
 
     by: float
     eps: float = 1.0
+    norm: ClassVar[str] = "linf"
+    mode: ClassVar[str] = "eval"
     multitask: ClassVar[bool] = False
 
     def __call__(self, net, x, labels, *, generator):
@@ -48,7 +50,7 @@ class Shift:
 class Recorder:
     """Notes which images it gets and the random numbers that it could draw."""
 
-    eps = 0.1
+    eps, norm, mode = 0.1, "linf", "eval"
     multitask = False
 
     def __init__(self, name):

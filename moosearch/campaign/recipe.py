@@ -1,0 +1,93 @@
+"""One recipe of a search space: every gene filled, trained as a campaign of a single candidate."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moosearch.campaign.plan import Plan, make_plan
+from moosearch.errors import Place, SpecError, nearest
+from moosearch.evaluation import Scalar
+from moosearch.registry import Number, build
+from moosearch.space import Choice, Real
+from moosearch.space.files import Document, override, read_value
+from moosearch.space.genes import Gene
+
+
+def single(document: Document, assignments: Sequence[str]) -> Document:
+    """Fill the genes of a search space file and make it the campaign of this one candidate.
+
+    Args:
+        document: A search space file.
+        assignments: ``GENE=VALUE`` for any genes, by path (``training.loss=trades``); other paths override
+            the file as in a search. A gene that is not named takes its first option, or the middle of its
+            range.
+
+    Returns:
+        The file of the campaign, called ``NAME-ID``.
+
+    Raises:
+        SpecError: A value is none of its gene's, or the file is wrong.
+    """
+    known = make_plan(document).space.genes()
+    genes: dict[str, tuple[str, str]] = {}
+    others = []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        name = path.strip().removeprefix("candidate.")
+        if equals and name in known:
+            genes[name] = (assignment, text)
+        else:
+            _check_root(assignment, path.strip(), known)
+            others.append(assignment)
+    plan = make_plan(override(document, others)) if others else make_plan(document)
+    space = plan.space
+    genome = {path: _middle(gene) for path, gene in space.genes().items()}
+    for name, (assignment, text) in genes.items():
+        genome[name] = _value(space.genes()[name], text, assignment) if name in space.genes() else text
+    candidate = space.candidate(genome)
+    for name, (assignment, _) in genes.items():
+        if name not in candidate.genome:
+            raise SpecError(
+                f"--set {assignment}: this gene is not active: choose the option it belongs to as well."
+            )
+    return Document(_tree(plan, candidate.id, candidate.spec), Place(document.place.file))
+
+
+def _tree(plan: Plan, identity: str, spec: Any) -> dict[str, Any]:
+    tree = plan.to_tree()
+    campaign = tree["campaign"] | {
+        "name": f"{plan.campaign.name}-{identity}",
+        "budget": {"population": 1, "generations": 1},
+        "algorithm": "random",
+        "evaluator": "serial",
+        "keep": "all",
+    }
+    return tree | {"campaign": campaign, "candidate": spec}
+
+
+def _check_root(assignment: str, path: str, genes: Mapping[str, Gene]) -> None:
+    """Refuse a path that is neither a gene's nor begins like one of the file's."""
+    if path.partition(".")[0] not in ("campaign", "candidate", "imports"):
+        raise SpecError(
+            f"--set {assignment}: no gene is called '{path}', and paths of the file begin with "
+            f"`campaign.` or `candidate.`. {nearest(path, genes)}"
+        )
+
+
+def _middle(gene: Gene) -> Scalar:
+    if isinstance(gene, Choice):
+        return gene.labels[0]
+    return gene.decode((gene.encode(gene.low) + gene.encode(gene.high)) / 2)
+
+
+def _value(gene: Gene, text: str, assignment: str) -> Scalar:
+    value = read_value(text, f"--set {assignment}")
+    if isinstance(gene, Choice):
+        labels = {str(label): label for label in gene.labels}
+        if str(value) not in labels:
+            raise SpecError(f"--set {assignment}: no such option. {nearest(str(value), labels)}")
+        return labels[str(value)]
+    place = Place(shown=(f"--set {assignment}",))
+    number: float = build(Number if isinstance(gene, Real) else int, value, place)
+    if not gene.contains(number):
+        raise place.error(f"got {value!r}, expected a value of {gene.to_tree()}.")
+    return number

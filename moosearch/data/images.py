@@ -1,0 +1,263 @@
+"""What datasets of images share: common fields, checks, and stratified splits that are always the same."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pydantic
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from moosearch.data.dataset import CHUNK, Split, Splits
+from moosearch.data.tasks import Task, TaskSpec, select
+from moosearch.errors import SpecError
+
+Size = Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)]
+Array = NDArray[Any]
+
+VAL = 1000
+"""Validation images where no number is given, unless that is more than a fifth of the training images."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images and labels as files hold them.
+
+    Attributes:
+        source: The file or folder, for messages.
+        x_train: (N, H, W) or (N, H, W, C), uint8, or float32 in [0, 1].
+        y_train: (N,) class numbers.
+        x_test: Test images, like the training images.
+        y_test: Their class numbers.
+        tracks: (N,) what training images belong together, such as the frames of one sign; they all go to
+            training or all to validation.
+    """
+
+    source: str
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+    tracks: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDataset(ABC):
+    """Common fields of image datasets; a dataset says its classes and its shape, and reads its files.
+
+    Attributes:
+        auxiliary: Names of auxiliary tasks: shipped ones or those of ``own_tasks``.
+        own_tasks: Tasks defined here: groups of classes.
+        size: Images are resized to ``size`` x ``size``; 0 leaves them as they are.
+        train_size: Training images, drawn by class; 0 takes all that validation leaves.
+        val_size: Validation images, split off the training images by class; 0 takes 1,000, or a fifth where
+            that is less, and one a class at least.
+        test_size: Test images, drawn by class; 0 takes all.
+    """
+
+    auxiliary: tuple[str, ...] = ()
+    own_tasks: tuple[TaskSpec, ...] = ()
+    size: Size = 0
+    train_size: Size = 0
+    val_size: Size = 0
+    test_size: Size = 0
+
+    CLASSES: ClassVar[tuple[str, ...]] = ()
+    """Names of the classes, where they are the same for any files."""
+    SHIPPED: ClassVar[tuple[TaskSpec, ...]] = ()
+    """Auxiliary tasks that come with the dataset."""
+
+    def __post_init__(self) -> None:
+        """Check the names of tasks, and their classes where these are known without files."""
+        names = [task.name for task in self.SHIPPED]
+        for task in self.own_tasks:
+            if task.name in names:
+                raise SpecError(f"own_tasks: there is a task '{task.name}' already; give yours another name.")
+            names.append(task.name)
+            if self.CLASSES:
+                task.task(self.CLASSES)
+        select(self.auxiliary, (*self.SHIPPED, *self.own_tasks))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K classes; known without loading images."""
+        return self.CLASSES
+
+    @property
+    @abstractmethod
+    def stored_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) before resizing; known without loading images."""
+
+    @abstractmethod
+    def read(self, *, download: bool) -> Images:
+        """Read the files.
+
+        Args:
+            download: Whether files that are missing may be downloaded.
+
+        Raises:
+            DataUnavailableError: Files are missing.
+            SpecError: The files are not what they should be.
+        """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.stored_shape
+        return (channels, self.size or height, self.size or width)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The main task, then the auxiliary ones."""
+        classes = self.class_names
+        own = [task.task(classes) for task in self.own_tasks]
+        shipped = [task.within(classes).task(classes) for task in self.SHIPPED if task.name in self.auxiliary]
+        by_name = {task.name: task for task in (*shipped, *own)}
+        return (Task.main(classes), *(by_name[name] for name in self.auxiliary))
+
+    def prepare(self) -> None:
+        """Check files, fields and tasks; download what is missing where that is possible."""
+        self._rows(self._checked(download=True))
+        self.tasks  # noqa: B018 (own tasks are checked against the classes of the files)
+
+    def load(self) -> Splits:
+        """Load the images."""
+        images = self._checked(download=False)
+        train, val, test = self._rows(images)
+        return Splits(
+            self._split(images.x_train, images.y_train, train),
+            self._split(images.x_train, images.y_train, val),
+            self._split(images.x_test, images.y_test, test),
+        )
+
+    def _checked(self, *, download: bool) -> Images:
+        images = self.read(download=download)
+        check(images, self.class_names)
+        return images
+
+    def _rows(self, images: Images) -> tuple[Array, Array, Array]:
+        """Return the rows of training and validation images, and those of test images."""
+        count = len(images.y_train)
+        val_size = self.val_size or max(min(VAL, count // 5), len(self.class_names))
+        train, val = hold_out("val_size", val_size, images.y_train, images.tracks)
+        return (
+            _some("train_size", self.train_size, images.y_train, train),
+            val,
+            _some("test_size", self.test_size, images.y_test, np.arange(len(images.y_test))),
+        )
+
+    def _split(self, x: Array, y: Array, rows: Array) -> Split:
+        pixels = torch.from_numpy(np.ascontiguousarray(x[rows]))
+        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+        return Split(resized(pixels, self.size), torch.from_numpy(y[rows].astype(np.int64)))
+
+
+def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tuple[Array, Array]:
+    """Split rows in two, by class and always in the same way.
+
+    Args:
+        field: The field that asks for ``size``, for messages.
+        size: Rows to hold out. With tracks it is met in the mean: whole tracks are held out, at least
+            as many as there are classes.
+        y: (N,) class numbers.
+        tracks: (N,) what belongs together, or None.
+
+    Returns:
+        The rows that are left and those that are held out.
+
+    Raises:
+        SpecError: There are too few rows for that, or too many classes.
+    """
+    if tracks is not None:
+        _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
+        number = max(round(size * len(first) / len(y)), len(np.unique(y)))
+        left, held = hold_out(f"{field} (in tracks)", number, y[first])
+        return np.flatnonzero(np.isin(track_of, left)), np.flatnonzero(np.isin(track_of, held))
+    try:
+        left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=y, random_state=0)
+    except ValueError as error:
+        raise SpecError(
+            f"{field}: {size} of {len(y)} in {len(np.unique(y))} classes cannot be taken by class: {error}"
+        ) from None
+    return left, held
+
+
+def _some(field: str, size: int, y: Array, rows: Array) -> Array:
+    """Return ``size`` of the rows, drawn by class; all where ``size`` is 0."""
+    if size in (0, len(rows)):
+        return rows
+    chosen: Array = rows[hold_out(field, size, y[rows])[1]]
+    return chosen
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """Resize (N, C, H, W) images to ``size`` x ``size``, antialiased; bytes stay bytes. 0 leaves them."""
+    if not size or tuple(x.shape[2:]) == (size, size):
+        return x
+    from torchvision.transforms.v2.functional import resize
+
+    parts = [resize(part, [size, size], antialias=True) for part in torch.split(x, CHUNK)]
+    whole = torch.cat(parts)
+    return whole.clamp_(0, 1) if whole.is_floating_point() else whole
+
+
+def check(images: Images, classes: Sequence[str]) -> None:
+    """Check that arrays are what a dataset of these classes needs.
+
+    Raises:
+        SpecError: They are not; the message names file, member, what was found and what was expected.
+    """
+    for name in classes:
+        if list(classes).count(name) > 1:
+            raise SpecError(f"{images.source}: two classes are called '{name}'.")
+    for part, x, y in (
+        ("train", images.x_train, images.y_train),
+        ("test", images.x_test, images.y_test),
+    ):
+        _check_images(f"{images.source}: x_{part}", x)
+        _check_labels(f"{images.source}: y_{part}", y, len(x), len(classes))
+    if images.x_train.shape[1:] != images.x_test.shape[1:]:
+        raise SpecError(
+            f"{images.source}: x_test: found images of shape {images.x_test.shape[1:]}, expected "
+            f"{images.x_train.shape[1:]} as in x_train."
+        )
+    if images.tracks is not None and images.tracks.shape != images.y_train.shape:
+        raise SpecError(
+            f"{images.source}: found tracks of shape {images.tracks.shape}, expected one a training image: "
+            f"{images.y_train.shape}."
+        )
+    for number, count in enumerate(np.bincount(images.y_train.astype(np.int64), minlength=len(classes))):
+        if count < 2:
+            raise SpecError(
+                f"{images.source}: y_train: found {count} of class {number} ({classes[number]}), expected at "
+                "least two: one to train and one to validate with."
+            )
+
+
+def _check_images(where: str, x: Array) -> None:
+    channels = x.shape[3] if x.ndim == 4 else 1
+    if x.dtype not in (np.uint8, np.float32) or x.ndim not in (3, 4) or not 1 <= channels <= 4 or not x.size:
+        raise SpecError(
+            f"{where}: found {x.dtype} of shape {x.shape}, expected uint8 (or float32 in [0, 1]) of shape "
+            "(N, H, W), or (N, H, W, C) with at most four channels."
+        )
+    # Written so that NaN fails too.
+    if x.dtype == np.float32 and not (x.min() >= 0 and x.max() <= 1):
+        raise SpecError(f"{where}: found values from {x.min()} to {x.max()}, expected them in [0, 1].")
+
+
+def _check_labels(where: str, y: Array, images: int, classes: int) -> None:
+    if not np.issubdtype(y.dtype, np.integer) or y.shape != (images,):
+        raise SpecError(
+            f"{where}: found {y.dtype} of shape {y.shape}, expected integers of shape ({images},): "
+            "one an image."
+        )
+    if y.min() < 0 or y.max() >= classes:
+        raise SpecError(
+            f"{where}: found labels from {y.min()} to {y.max()}, expected 0 to {classes - 1}: there are "
+            f"{classes} classes."
+        )

@@ -1,0 +1,152 @@
+"""The frozen twin of a network, in which training attacks run: the same function, computed faster."""
+
+import copy
+from collections import Counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from moosearch.models.first_layer import FirstConv
+from moosearch.models.network import RobustNet
+
+
+class _Cast(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+
+class _Fold(NamedTuple):
+    """A convolution of the twin, and the convolution and batch normalization that it stands for."""
+
+    target: nn.Conv2d | FirstConv
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+
+
+class FrozenTwin(RobustNet):
+    """A network in eval mode without parameter gradients, batch normalization folded into convolutions.
+
+    It follows its source: `refresh` takes over the source's weights after an optimizer step. Its trunk can
+    compute in bfloat16; normalization, heads, and what comes in and goes out stay float32.
+    """
+
+    def __init__(
+        self,
+        source: RobustNet,
+        *,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        """Copy a network, on its device.
+
+        Args:
+            source: The network to follow.
+            dtype: In which the trunk computes.
+            memory_format: Of the trunk's convolutions.
+        """
+        nn.Module.__init__(self)
+        self.features = source.features
+        self.normalize = copy.deepcopy(source.normalize)
+        self.heads = copy.deepcopy(source.heads)
+        trunk, folds = _folded(source.trunk)
+        self.trunk = trunk if dtype == torch.float32 else nn.Sequential(_Cast(dtype), trunk)
+        trunk.to(dtype)
+        for module in trunk.modules():  # statistics and scales of what could not be folded stay exact
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        self.to(memory_format=memory_format)
+        self._folds = folds
+        folded = {id(tensor) for fold in folds for tensor in fold.target.state_dict(keep_vars=True).values()}
+        self._pairs = [
+            pair
+            for ours, theirs in (
+                (self.normalize, source.normalize),
+                (self.heads, source.heads),
+                (trunk, source.trunk),
+            )
+            for pair in _pairs(ours, theirs)
+            if id(pair[0]) not in folded
+        ]
+        self.requires_grad_(requires_grad=False).eval()
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the source's weights and statistics as they are now."""
+        for target, conv, norm in self._folds:
+            scale, shift = _affine(conv, norm)
+            assert target.bias is not None
+            target.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
+            target.bias.copy_(shift)
+            if isinstance(target, FirstConv):
+                target.refresh()
+        if self._pairs:
+            ours, theirs = zip(*self._pairs, strict=True)
+            torch._foreach_copy_(ours, theirs)
+
+
+def _affine(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
+    """Return the (O,) factor on a convolution's weight, and its bias, with a batch normalization taken in."""
+    bias = torch.zeros_like(conv.weight[:, 0, 0, 0]) if conv.bias is None else conv.bias
+    if norm is None:
+        return torch.ones_like(bias), bias
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = torch.rsqrt(variance + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = (bias - mean) * scale
+    return scale, shift if norm.bias is None else shift + norm.bias
+
+
+def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
+    """Copy a trunk with every ``convolution -> batch normalization`` replaced by one convolution.
+
+    A first convolution on one channel becomes a `FirstConv`. A trunk that torch.fx cannot trace is copied as
+    it is.
+    """
+    try:
+        graph = fx.Tracer().trace(trunk)
+    except Exception:  # whatever a user's own trunk does that cannot be traced
+        return copy.deepcopy(trunk), []
+    twin = copy.deepcopy(trunk)
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    uses = Counter(node.target for node in calls)
+    alone = [node for node in calls if uses[node.target] == 1]
+    norms: dict[Any, tuple[fx.Node, nn.BatchNorm2d]] = {}
+    for node in alone:
+        module = trunk.get_submodule(str(node.target))
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            norms[node.args[0]] = (node, module)
+    folds = []
+    for node in alone:
+        name = str(node.target)
+        conv, target = trunk.get_submodule(name), twin.get_submodule(name)
+        if not isinstance(conv, nn.Conv2d) or not isinstance(target, nn.Conv2d):
+            continue
+        after, norm = norms.get(node, (None, None)) if len(node.users) == 1 else (None, None)
+        before = node.args[0]
+        if isinstance(before, fx.Node) and before.op == "placeholder" and FirstConv.fits(conv):
+            first = FirstConv(conv)
+            twin.set_submodule(name, first)
+            folds.append(_Fold(first, conv, norm))
+        elif norm is not None:
+            target.bias = nn.Parameter(torch.zeros_like(conv.weight[:, 0, 0, 0]))
+            folds.append(_Fold(target, conv, norm))
+        if after is not None:
+            after.replace_all_uses_with(node)
+            graph.erase_node(after)
+    return fx.GraphModule(twin, graph), folds
+
+
+def _pairs(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Pair the tensors of the same name."""
+    state = theirs.state_dict(keep_vars=True)
+    return [
+        (tensor, state[name]) for name, tensor in ours.state_dict(keep_vars=True).items() if name in state
+    ]
