@@ -145,12 +145,12 @@ class IterativeAttack(GradientAttack):
     random_start: bool = True
 
     def goals(
-        self, net: Callable[[Tensor], Sequence[Tensor]], x: Tensor, labels: Labels, generator: Generator
+        self, classify: Callable[[Tensor], Sequence[Tensor]], x: Tensor, labels: Labels, generator: Generator
     ) -> Labels:
         """Return the labels to move away from, or the targets to move towards: one (B,) tensor a task.
 
         Args:
-            net: (B, C, H, W) -> the logits of each task.
+            classify: (B, C, H, W) -> the logits of each task.
             x: Clean images.
             labels: One (B,) tensor a task.
             generator: Source of random numbers.
@@ -158,7 +158,7 @@ class IterativeAttack(GradientAttack):
         if self.targeted == "none":
             return labels
         with torch.no_grad():
-            outputs = net(x)
+            outputs = classify(x)
         return tuple(
             wrong_class(logits, y, self.targeted, generator)
             for logits, y in zip(outputs, labels, strict=True)

@@ -24,6 +24,7 @@ class CampaignFolder:
         self.spec = self.root / "campaign.yaml"
         self.environment = self.root / "environment.json"
         self.study = self.root / "study.db"
+        self.fresh_study = self.root / ".study.db.new"
         self.models = self.root / "models"
         self.candidates = self.root / "candidates.csv"
         self.front = self.root / "front.csv"

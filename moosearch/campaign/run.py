@@ -63,13 +63,22 @@ def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) ->
         if not folder.spec.exists():
             write_atomically(folder.spec, dump(plan.to_tree()))
             write_atomically(folder.environment, json.dumps(_environment(), indent=2) + "\n")
-        ledger = Ledger.create(folder.storage, _header(plan), plan.space.genes())
+        ledger = _ledger(plan, folder)
         with plan.campaign.evaluator.open(plan.work, plan.campaign.resources) as pool:
             known = {e.candidate.id: e for e in ledger.evaluations()}
             observer.started(plan, len(known), pool.workers)
             _generations(plan, folder, ledger, pool, known, observer)
         ledger.conclude()
         write_tables(folder, ledger)
+
+
+def _ledger(plan: Plan, folder: CampaignFolder) -> Ledger:
+    """Open the ledger; where there is none, it appears as a whole: who reads half of one would complete it."""
+    if not folder.study.exists():
+        folder.fresh_study.unlink(missing_ok=True)
+        Ledger.create(f"sqlite:///{folder.fresh_study.as_posix()}", _header(plan), plan.space.genes())
+        folder.fresh_study.rename(folder.study)
+    return Ledger.create(folder.storage, _header(plan), plan.space.genes())
 
 
 def _generations(

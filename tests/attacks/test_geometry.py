@@ -46,6 +46,15 @@ def test_angle_takes_one_per_image_and_ignores_the_memory_format():
     assert torch.equal(angle(a.contiguous(memory_format=torch.channels_last), b), expected)
 
 
+def test_small_angle_of_single_precision_vectors_is_not_rounded():
+    a = torch.randn(1, 3, 32, 32, generator=torch_generator(0))
+    b = a + 1e-5 * torch.randn(a.shape, generator=torch_generator(1))
+    u, v = (t.flatten().double().numpy() for t in (a, b))
+    sideways = v - u * (u @ v) / (u @ u)
+    tangent = np.linalg.norm(sideways) * np.linalg.norm(u) / (u @ v)
+    assert angle(a, b).item() == pytest.approx(np.degrees(np.arctan(tangent)), rel=1e-9)
+
+
 def test_a_zero_vector_has_no_angle():
     a = torch.eye(3)
     a[1] = 0
@@ -75,13 +84,16 @@ def test_task_perturbations_of_a_linear_network(norm):
 
 
 def test_task_perturbations_are_what_mixed_mixes_and_the_network_is_held():
-    net, x = two_tasks().train(), torch.rand(5, 1, 2, 3, generator=torch_generator(2))
+    net, x = two_tasks(), torch.rand(5, 1, 2, 3, generator=torch_generator(2))
+    net.trunk = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Tanh())
     labels = torch.tensor([0, 1, 0, 1, 1]), torch.tensor([1, 1, 0, 0, 1])
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     attack = Mixed(random_start=False)
-    eta = task_perturbations(attack, net, x, labels, generator=torch_generator(0))
+    eta = task_perturbations(attack, net.train(), x, labels, generator=torch_generator(0))
     alpha = mixing_weights(2, generator=torch_generator(0)).float()
     mixed = perturb(attack, net, x, labels, generator=torch_generator(0))
     torch.testing.assert_close(mixed, x + alpha[0] * eta[0] + alpha[1] * eta[1])
-    assert net.training
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
     assert not eta.requires_grad
+    assert all(module.training for module in net.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

@@ -66,4 +66,5 @@ def _wait_for(folder, count, process):
         if len(evaluations) >= count:
             return {e.candidate.id for e in evaluations}
         time.sleep(0.05)
-    raise AssertionError("the campaign did not get that far")
+    process.kill()
+    raise AssertionError(f"the campaign did not get that far: {process.communicate()[1].decode()}")
