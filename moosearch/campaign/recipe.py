@@ -18,8 +18,8 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
     Args:
         document: A search space file.
         assignments: ``GENE=VALUE`` for any genes, by path (``training.loss=trades``); other paths override
-            the file as in a search. A gene that is not named takes its first option, or the middle of its
-            range.
+            the file as in a search, and so does a mapping or a list. A gene that is not named takes its
+            first option, or the middle of its range.
 
     Returns:
         The file of the campaign, called ``NAME-ID``.
@@ -33,7 +33,9 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         name = path.strip().removeprefix("candidate.")
-        if equals and name in known:
+        if equals and name in known and isinstance(read_value(text, f"--set {assignment}"), dict | list):
+            others.append(f"candidate.{name}={text}")  # a plug-in or a list in place of the gene
+        elif equals and name in known:
             genes[name] = (assignment, text)
         else:
             _check_root(assignment, path.strip(), known)

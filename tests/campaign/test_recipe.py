@@ -39,6 +39,13 @@ def test_named_genes_take_their_values(tiny):
     assert spec["training"]["epochs"] == 3
 
 
+def test_a_mapping_takes_the_place_of_a_gene(tiny):
+    spec = recipe(tiny, "training.attack={name: pgd, eps: 0.2}", "dataset.auxiliary=[prime_composite]")
+    assert (spec["training"]["attack"]["name"], spec["training"]["attack"]["eps"]) == ("pgd", 0.2)
+    with pytest.raises(SpecError, match="odd_evem"):
+        recipe(tiny, "training.attack={name: pgd}", "candidate.dataset.auxiliary=[odd_evem]")
+
+
 def test_recipe_is_a_space_of_one_candidate_named_after_it(tiny):
     plan = make_plan(single(Document(tiny() | {"campaign": {"name": "tiny"}}, Place()), []))
     assert plan.space.size == 1
