@@ -208,12 +208,19 @@ def _objectives(
     """Build the corners of the space; a tenth more than the dearest of them is the reference of a cost."""
     timed = any(objective.kind == "timed" for objective in spec.objectives)
     dearest = dict.fromkeys(keys, 0.0)
-    corners, datasets = space.corners(), []
+    corners, datasets, networks = space.corners(), [], set()
     for genome in corners:
-        built, net = _corner(space, genome, place.child("candidate"), device="cpu" if timed else "meta")
+        here = place.child("candidate")
+        built = _corner(space, genome, here)
+        shape, tasks = built.dataset.shape, built.dataset.tasks
         if built.dataset not in datasets:
             datasets.append(built.dataset)
-        subject = Subject(net, None, built.dataset.tasks, built.dataset.shape, 0)
+        network = (built.architecture, shape, tuple(task.size for task in tasks))
+        if network in networks:  # corners that differ in training alone
+            continue
+        networks.add(network)
+        net = _network(built, space.candidate(genome).genome, here, device="cpu" if timed else "meta")
+        subject = Subject(net, None, tasks, shape, 0)
         for key, objective in zip(keys, spec.objectives, strict=True):
             if objective.kind != "fraction":
                 dearest[key] = max(dearest[key], objective.measure(subject))
@@ -231,29 +238,32 @@ def _objectives(
     return tuple(infos), len(corners), tuple(datasets)
 
 
-def _corner(
-    space: SearchSpace, genome: Genome, place: Place, *, device: str
-) -> tuple[CandidateSpec, RobustNet]:
-    """Build a corner of the space; a refusal names the genes that led to it.
+def _corner(space: SearchSpace, genome: Genome, place: Place) -> CandidateSpec:
+    """Build the spec of a corner of the space; a refusal names the genes that led to it."""
+    candidate = space.candidate(genome)
+    try:
+        spec: CandidateSpec = build(CandidateSpec, candidate.spec, place)
+        return spec
+    except SpecError as error:
+        genes = space.genes()
+        choices = {p: v for p, v in candidate.genome.items() if isinstance(genes[p], Choice)}
+        raise SpecError(f"{error}{_at(choices)}") from None
+
+
+def _network(built: CandidateSpec, genome: Genome, place: Place, *, device: str) -> RobustNet:
+    """Build the network of a corner; a refusal names the genes that led to it.
 
     On the device ``meta`` tensors hold no numbers: a network of any size is built and counted in no time.
     """
     import torch
 
-    candidate = space.candidate(genome)
-    try:
-        built: CandidateSpec = build(CandidateSpec, candidate.spec, place)
-    except SpecError as error:
-        genes = space.genes()
-        choices = {p: v for p, v in candidate.genome.items() if isinstance(genes[p], Choice)}
-        raise SpecError(f"{error}{_at(choices)}") from None
     try:
         with torch.device(device):
-            return built, built.build_network(seed=0).eval()
+            return built.build_network(seed=0).eval()
     except DataUnavailableError:
         raise
     except Exception as error:  # whatever torch says of sizes that it cannot build
-        widths = {p: v for p, v in candidate.genome.items() if p.startswith("architecture")}
+        widths = {p: v for p, v in genome.items() if p.startswith("architecture")}
         message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"
         raise place.child("architecture").error(f"{message}{_at(widths)}") from None
 
