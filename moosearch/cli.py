@@ -124,6 +124,9 @@ def train(
         out.print(f"failed: {evaluation.reason}", soft_wrap=True)
         raise typer.Exit(3)
     values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+    for constraint, violation in evaluation.violations.items():
+        if violation > 0:
+            out.print(f"constraint not met: {constraint}")
     out.print(
         f"candidate {evaluation.candidate.id}: {values}; best epoch {evaluation.provenance['best_epoch']}; "
         f"{evaluation.seconds['train']:.1f} s of training; in {campaign.folder.root}",
@@ -315,17 +318,17 @@ def analyze_perturbations(
     images: Annotated[
         int, typer.Option("--images", help="Validation images to perturb; 0 for all.", min=0)
     ] = 1000,
+    training_images: Annotated[
+        int, typer.Option("--training-images", help="For the inter-class variance; 0 for all.", min=0)
+    ] = 0,
 ) -> None:
     """Inter-class variance, and how diverse a trained candidate's perturbations are: degrees."""
     from moosearch.campaign import analysis
-    from moosearch.space.files import load
 
-    campaign = Path(folder)
-    angles = analysis.perturbations(campaign, pick, most=images)
+    angles, variance = analysis.perturbations(folder, pick, most=images, most_training=training_images)
     out.print(_frame(angles))
-    variance = analysis.classes(load(campaign / "campaign.yaml"))
     out.print(_frame(variance))
-    path = campaign / "perturbations.csv"
+    path = folder / "perturbations.csv"
     angles.merge(variance.drop(columns="images"), how="cross").to_csv(path, index=False)
     out.print(f"written to {path}", soft_wrap=True)
 
@@ -365,10 +368,10 @@ def analyze_tasks(
 
 
 def _frame(frame: Any) -> Table:
-    """Return a data frame as a table."""
-    table = Table(*frame.columns)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+    """Return a data frame as a table with a row a column, which fits any terminal."""
+    table = Table(show_header=False)
+    for name, values in frame.items():
+        table.add_row(name, *(f"{value:.4f}" if isinstance(value, float) else str(value) for value in values))
     return table
 
 

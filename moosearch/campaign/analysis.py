@@ -10,14 +10,14 @@ from moosearch.attacks.gradient import IterativeAttack
 from moosearch.attacks.multitask import Mixed
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.export import load_network
-from moosearch.campaign.plan import make_plan
+from moosearch.campaign.plan import import_plugins, make_plan
 from moosearch.data import Dataset, Split, labels_of
 from moosearch.data.statistics import inter_class_variance, similar_classes
 from moosearch.data.tasks import TaskSpec
 from moosearch.errors import SpecError
 from moosearch.registry import build
 from moosearch.seeding import derive_seed, torch_generator
-from moosearch.space.files import Document
+from moosearch.space.files import Document, load
 from moosearch.training import CandidateSpec
 
 BATCH = 250
@@ -47,6 +47,8 @@ def classes(document: Document, *, most: int = 0) -> pd.DataFrame:
 
 def _classes(name: str, dataset: Dataset, most: int) -> pd.DataFrame:
     images = training_images(dataset, most)
+    if len(torch.unique(images.y)) < 2:
+        raise SpecError(f"--images: got {most}, expected enough images to meet two classes.")
     row = {
         "dataset": name,
         "images": len(images),
@@ -65,14 +67,18 @@ def similar(document: Document, *, groups: int, most: int = 0) -> TaskSpec:
         most: Number of training images; 0 for all.
     """
     dataset = make_plan(document).datasets[0]
-    images = training_images(dataset, most)
+    images, names = training_images(dataset, most), dataset.tasks[0].groups
+    if len(torch.unique(images.y)) < len(names):
+        raise SpecError(f"--images: got {most}, expected enough images to meet all {len(names)} classes.")
     try:
-        return similar_classes(images.pixels(), images.y, groups, classes=dataset.tasks[0].groups)
+        return similar_classes(images.pixels(), images.y, groups, classes=names)
     except ValueError as error:
-        raise SpecError(f"groups: {error}") from None
+        raise SpecError(str(error)) from None
 
 
-def perturbations(folder: Path | str, rule: str = "knee", *, most: int = 1000) -> pd.DataFrame:
+def perturbations(
+    folder: Path | str, rule: str = "knee", *, most: int = 1000, most_training: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the standard deviations of the angles of a trained candidate's perturbations, in degrees.
 
     The perturbations are those of PGD with the candidate's own training attack, on validation images: eta_0
@@ -82,10 +88,11 @@ def perturbations(folder: Path | str, rule: str = "knee", *, most: int = 1000) -
         folder: A campaign's folder, such as `moosearch train` leaves behind.
         rule: ``knee``, ``best:OBJECTIVE`` or a candidate's id.
         most: Number of validation images; 0 for all.
+        most_training: Number of training images for the inter-class variance; 0 for all.
 
     Returns:
         A row for every auxiliary task: ``task``, ``images``, and standard deviation and mean of the angles
-        (eta_0, eta_m), (x, eta_0), (x, eta_0 + eta_m).
+        (eta_0, eta_m), (x, eta_0), (x, eta_0 + eta_m); and what `classes` returns.
 
     Raises:
         SpecError: The candidate has no auxiliary task, or was not trained with an attack of several steps.
@@ -93,6 +100,8 @@ def perturbations(folder: Path | str, rule: str = "knee", *, most: int = 1000) -
     """
     campaign = Campaign(folder)
     evaluation = campaign.evaluation(rule)
+    document = load(campaign.folder.spec)
+    import_plugins(document.data.get("imports"), document.place.child("imports"))
     spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
     attack = spec.training.attack
     who = f"{folder}: candidate {evaluation.candidate.id}"
@@ -139,4 +148,4 @@ def perturbations(folder: Path | str, rule: str = "knee", *, most: int = 1000) -
             | {"increase": std["x, eta_0 + eta_m"] - std["x, eta_0"]}
             | mean.add_prefix("mean ").to_dict()
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), _classes(campaign.header.name, spec.dataset, most_training)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moosearch.campaign.plan import Plan, make_plan
+from moosearch.campaign.spec import FileSpec
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Scalar
-from moosearch.registry import Number, build
+from moosearch.registry import Number, build, field_hints
 from moosearch.space import Choice, Real
 from moosearch.space.files import Document, override, read_value
 from moosearch.space.genes import Gene
+from moosearch.training import CandidateSpec
 
 
 def single(document: Document, assignments: Sequence[str]) -> Document:
@@ -38,8 +40,7 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
         elif equals and name in known:
             genes[name] = (assignment, text)
         else:
-            _check_root(assignment, path.strip(), known)
-            others.append(assignment)
+            others.append(_override(assignment, known))
     plan = make_plan(override(document, others)) if others else make_plan(document)
     space = plan.space
     genome = {path: _middle(gene) for path, gene in space.genes().items()}
@@ -66,13 +67,23 @@ def _tree(plan: Plan, identity: str, spec: Any) -> dict[str, Any]:
     return tree | {"campaign": campaign, "candidate": spec}
 
 
-def _check_root(assignment: str, path: str, genes: Mapping[str, Gene]) -> None:
-    """Refuse a path that is neither a gene's nor begins like one of the file's."""
-    if path.partition(".")[0] not in ("campaign", "candidate", "imports"):
+FIXED = ("algorithm", "budget", "evaluator", "keep", "name")
+"""Keys of a campaign that have no choice where there is one candidate, trained here."""
+
+
+def _override(assignment: str, genes: Mapping[str, Gene]) -> str:
+    """Return an assignment with its path from the root of the file; ``candidate.`` may be left out."""
+    path = assignment.partition("=")[0].strip()
+    root, _, rest = path.partition(".")
+    if root in field_hints(CandidateSpec):
+        return f"candidate.{assignment}"
+    if root not in field_hints(FileSpec):
+        raise SpecError(f"--set {assignment}: nothing is called '{path}'. {nearest(path, genes)}")
+    if root == "campaign" and rest.partition(".")[0] in FIXED:
         raise SpecError(
-            f"--set {assignment}: no gene is called '{path}', and paths of the file begin with "
-            f"`campaign.` or `candidate.`. {nearest(path, genes)}"
+            f"--set {assignment}: one recipe is trained in this process and kept; not with `train`."
         )
+    return assignment
 
 
 def _middle(gene: Gene) -> Scalar:

@@ -73,7 +73,7 @@ def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) ->
 
 
 def _ledger(plan: Plan, folder: CampaignFolder) -> Ledger:
-    """Open the ledger; where there is none, it appears as a whole: who reads half of one would complete it."""
+    """Open the ledger; where there is none, it appears as a whole: a reader of half would complete it."""
     if not folder.study.exists():
         folder.fresh_study.unlink(missing_ok=True)
         Ledger.create(f"sqlite:///{folder.fresh_study.as_posix()}", _header(plan), plan.space.genes())

@@ -173,10 +173,7 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
         SpecError: There are too few rows for that, or too many classes.
     """
     if tracks is not None:
-        _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
-        number = max(round(size * len(first) / len(y)), len(np.unique(y)))
-        left, held = hold_out(f"{field} (in tracks)", number, y[first])
-        return np.flatnonzero(np.isin(track_of, left)), np.flatnonzero(np.isin(track_of, held))
+        return _hold_out_tracks(size / len(y), y, tracks)
     try:
         left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=y, random_state=0)
     except ValueError as error:
@@ -184,6 +181,19 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
             f"{field}: {size} of {len(y)} in {len(np.unique(y))} classes cannot be taken by class: {error}"
         ) from None
     return left, held
+
+
+def _hold_out_tracks(share: float, y: Array, tracks: Array) -> tuple[Array, Array]:
+    """Split rows in two: a share of every class's tracks is held out, at least one where there are two."""
+    generator = np.random.default_rng(0)
+    _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
+    held: list[int] = []
+    for label in np.unique(y):
+        own = generator.permutation(np.flatnonzero(y[first] == label))
+        held += own[: min(max(1, round(share * len(own))), len(own) - 1)].tolist()
+    rows = generator.permutation(len(y))
+    apart = np.isin(track_of[rows], held)
+    return rows[~apart], rows[apart]
 
 
 def _some(field: str, size: int, y: Array, rows: Array) -> Array:

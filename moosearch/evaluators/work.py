@@ -123,6 +123,7 @@ def _train_and_measure(
     keep_memory()
     torch.set_num_threads(work.threads)
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32 where candidates are judged
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     spec: CandidateSpec = build(CandidateSpec, candidate.spec)
@@ -138,7 +139,7 @@ def _train_and_measure(
             break
         yield EpochDone(candidate, epoch.epochs, epoch.row())
     between = time.perf_counter()
-    provenance["best_epoch"] = trained.best
+    provenance |= {"best_epoch": trained.best, "precision": trained.precision}
     judge = derive_seed(work.seed, "judge")
     subject = Subject(trained.net, splits.val, spec.dataset.tasks, spec.dataset.shape, judge)
     measured = [

@@ -104,17 +104,21 @@ def _affine(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tenso
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # a buffer in an expression is followed, not taken as a constant
+
+
 def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
     """Copy a trunk with every ``convolution -> batch normalization`` replaced by one convolution.
 
     A first convolution on one channel becomes a `FirstConv`. A trunk that torch.fx cannot trace is copied as
     it is.
     """
+    twin = copy.deepcopy(trunk).eval()
     try:
-        graph = fx.Tracer().trace(trunk)
+        graph = _Tracer().trace(twin)
     except Exception:  # whatever a user's own trunk does that cannot be traced
         return copy.deepcopy(trunk), []
-    twin = copy.deepcopy(trunk)
     calls = [node for node in graph.nodes if node.op == "call_module"]
     uses = Counter(node.target for node in calls)
     alone = [node for node in calls if uses[node.target] == 1]
@@ -127,7 +131,7 @@ def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
     for node in alone:
         name = str(node.target)
         conv, target = trunk.get_submodule(name), twin.get_submodule(name)
-        if not isinstance(conv, nn.Conv2d) or not isinstance(target, nn.Conv2d):
+        if type(conv) is not nn.Conv2d or type(target) is not nn.Conv2d:  # not a parametrized one
             continue
         after, norm = norms.get(node, (None, None)) if len(node.users) == 1 else (None, None)
         before = node.args[0]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moosearch.attacks import Attack, perturb
 from moosearch.data import Split, Task, labels_of
+from moosearch.errors import EvaluationError
 from moosearch.models import RobustNet
 from moosearch.seeding import derive_seed, torch_generator
 
@@ -15,9 +16,18 @@ BATCH = 512
 
 @torch.no_grad()
 def correct_clean(net: RobustNet, images: Split) -> Tensor:
-    """Mark the images that are classified rightly: (N,) booleans."""
+    """Mark the images that are classified rightly: (N,) booleans.
+
+    Raises:
+        EvaluationError: The logits are not finite.
+    """
     net.eval()
-    marks = [net(batch.x).argmax(dim=1) == batch.y for batch in images.batches(BATCH)]
+    marks = []
+    for batch in images.batches(BATCH):
+        logits = net(batch.x)
+        if not torch.isfinite(logits).all():
+            raise EvaluationError("the logits of the trained network are not finite: diverged")
+        marks.append(logits.argmax(dim=1) == batch.y)
     return torch.cat(marks)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from moosearch.training.spec import OptimizerSpec
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def make_optimizer(modules: Iterable[nn.Module], spec: OptimizerSpec) -> Optimizer:
@@ -38,8 +40,16 @@ def make_schedule(optimizer: Optimizer, spec: OptimizerSpec, *, epochs: int, ste
 
 
 def make_average(net: nn.Module, decay: float) -> AveragedModel | None:
-    """Return an exponential moving average of weights and statistics, or None where the decay is 0."""
+    """Return an exponential moving average of weights and statistics, or None where the decay is 0.
+
+    After t steps the decay is at most (1 + t) / (10 + t), so that a short training is not judged by the
+    weights that it started with.
+    """
     if decay == 0:
         return None
-    step = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def step(averages: Tensors, values: Tensors, done: Tensor | int) -> None:
+        now = min(decay, (1 + int(done)) / (10 + int(done)))
+        get_ema_multi_avg_fn(now)(averages, values, done)  # type: ignore[no-untyped-call]
+
     return AveragedModel(net, multi_avg_fn=step, use_buffers=True)

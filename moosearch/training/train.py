@@ -62,6 +62,7 @@ class Trained:
         states: Weights by checkpoint: ``last``, and ``best`` where there was a validation.
         best: Epoch of the best checkpoint, from 1; the last one where there was no validation.
         checkpoint: The one that the spec asks for.
+        precision: In which it was trained: ``float32`` or ``bfloat16``.
     """
 
     net: RobustNet
@@ -69,6 +70,7 @@ class Trained:
     states: Mapping[str, State]
     best: int
     checkpoint: str
+    precision: str
 
     @property
     def other(self) -> str:
@@ -98,10 +100,11 @@ class Trainer:
         self.average = make_average(self.net, training.average)
         self.twin = (
             FrozenTwin(self.net, dtype=self.numerics.dtype, memory_format=self.numerics.memory_format)
-            if training.attack.mode == "eval"
+            if training.attack.mode == "eval" and training.attack.eps > 0
             else None
         )
         if training.numerics.compile:
+            torch.compiler.reset()  # what earlier candidates of this process compiled counts against a limit
             self.net.trunk.compile()
             if self.twin is not None:
                 self.twin.trunk.compile()
@@ -147,9 +150,11 @@ class Trainer:
             clean = self.net.outputs(x) if training.loss.needs_clean else None
             adversarial = self.net.outputs(x_adv)
         terms = self.criterion(clean, adversarial, labels, progress=self.done / self.steps)
-        loss = terms.total
-        for logits, group in zip(adversarial.logits[1:], labels[1:], strict=True):
-            loss = loss + training.auxiliary_weight * F.cross_entropy(logits, group)
+        loss, parts = terms.total, dict(terms.parts)
+        if len(labels) > 1:
+            losses = [F.cross_entropy(*pair) for pair in zip(adversarial.logits[1:], labels[1:], strict=True)]
+            auxiliary = training.auxiliary_weight * torch.stack(losses).sum()
+            loss, parts["auxiliary"] = loss + auxiliary, auxiliary.detach()
         if training.task_losses == "mean":
             loss = loss / len(labels)
         self.optimizer.zero_grad()
@@ -160,7 +165,7 @@ class Trainer:
             self.average.update_parameters(self.net)
         self.done += 1
         correct = (adversarial.logits[0].detach().argmax(dim=1) == y).sum()
-        return loss.detach(), correct, terms.parts
+        return loss.detach(), correct, parts
 
     def epoch(self, number: int, images: Split, order: torch.Generator) -> Epoch:
         """Train on all images once.
@@ -238,9 +243,10 @@ def train_by_epochs(
         history.append(epoch)
         yield epoch
     states["last"] = _state(trainer.judged)
-    net = spec.build_network(seed=0).to(trainer.device).to(memory_format=trainer.numerics.memory_format)
+    net = spec.build_network(seed=0).to(trainer.device)
     net.load_state_dict(states.get(training.checkpoint, states["last"]))
-    return Trained(net.eval(), history, states, best, training.checkpoint)
+    precision = str(trainer.numerics.dtype).removeprefix("torch.")
+    return Trained(net.eval(), history, states, best, training.checkpoint, precision)
 
 
 def train(spec: CandidateSpec, images: Split, validation: Split | None = None, *, seed: int) -> Trained:

@@ -29,7 +29,9 @@ def trained(tiny, tmp_path_factory):
 
 def test_angles_are_those_of_the_perturbations_of_each_task(trained):
     """Twin: numpy's arc cosines of the perturbations of every validation image."""
-    (row,) = analysis.perturbations(trained.folder.root, most=0).to_dict("records")
+    angles, variance = analysis.perturbations(trained.folder.root, most=0)
+    (row,) = angles.to_dict("records")
+    assert variance["images"].item() == 1437
     (evaluation,) = trained.evaluations
     spec = build(CandidateSpec, evaluation.candidate.spec)
     net = load_network(trained.folder, evaluation, spec)
@@ -121,6 +123,22 @@ def test_candidates_without_auxiliary_tasks_or_steps_are_refused(cli, tiny, tmp_
     code, _, err = cli("analyze", "perturbations", tmp_path / "b")
     assert code == 2
     assert "pgd" in err
+
+
+@pytest.mark.parametrize(("command", "images"), [("classes", 1), ("tasks", 6)])
+def test_too_few_images_are_refused(cli, tiny_file, command, images):
+    code, _, err = cli("analyze", command, tiny_file, "--images", images)
+    assert code == 2
+    assert "--images" in err
+
+
+def test_recipe_that_misses_a_constraint_is_analyzed_and_exported_all_the_same(cli, tiny_file, tmp_path):
+    missed = ["--set", "campaign.constraints=[clean_accuracy >= 0.99]"]
+    code, out, _ = cli("train", tiny_file, "--out", tmp_path / "run", *missed)
+    assert code == 0
+    assert "constraint not met: clean_accuracy >= 0.99" in out
+    code, _, _ = cli("analyze", "perturbations", tmp_path / "run", "--images", 20)
+    assert code == 0
 
 
 def test_impossible_number_of_groups_is_refused(cli, tiny_file):

@@ -30,7 +30,7 @@ def test_named_genes_take_their_values(tiny):
         "candidate.training.attack.mixed.alpha0_min=4/5",
         "training.loss=trades",
         "training.optimizer.lr=0.1",
-        "candidate.training.epochs=3",
+        "training.epochs=3",
         "candidate.training.loss.trades={name: trades, beta: 2}",
     )
     assert spec["training"]["attack"] | {"name": "mixed", "alpha0_min": 0.8} == spec["training"]["attack"]
@@ -58,13 +58,16 @@ def test_recipe_is_a_space_of_one_candidate_named_after_it(tiny):
     ("assignment", "words"),
     [
         ("training.loss=trade", "trades"),
-        ("training.los=trades", "training.loss"),
+        ("training.los=trades", "no parameter 'los'"),
         ("training.optimizer.lr=3", "log_real"),
         ("training.optimizer.lr=fast", "a number"),
         ("architecture.small_cnn.width=3", "integer"),
         ("architecture.small_cnn.width=2.5", "integer"),
         ("architecture.lenet.width=0.07", "not active"),
-        ("training.loss", "campaign."),
+        ("training.loss", "PATH=VALUE"),
+        ("width=3", "architecture.lenet.width"),
+        ("campaign.evaluator=ray", "train"),
+        ("campaign.budget.population=3", "train"),
         ("candidate.training.epochz=3", "epochs"),
     ],
 )

@@ -123,6 +123,48 @@ def test_trunk_that_cannot_be_traced_is_copied_as_it_is():
     torch.testing.assert_close(twin(x), net.eval()(x))
 
 
+class OnBuffer(nn.Module):
+    """Computes with a buffer of its own, and drops out by function."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(1))
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x - self.shift))
+        return nn.functional.dropout(x, 0.5, training=self.training).flatten(1)
+
+
+class Parametrized(nn.Module):
+    """Has a convolution whose weight is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3, padding=1))
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)).flatten(1)
+
+
+@pytest.mark.parametrize("trunk", [OnBuffer, Parametrized])
+def test_trunks_of_users_are_followed_exactly(trunk):
+    torch.manual_seed(0)
+    net = RobustNet(trunk(), 4 * 16, 3, [3]).train()
+    names = set(dict(net.trunk.named_buffers()))
+    twin, x = FrozenTwin(net), torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.3)
+        for name, buffer in net.trunk.named_buffers():
+            if "num_batches" not in name:
+                buffer.add_(0.5)
+    twin.refresh()
+    torch.testing.assert_close(twin(x), net.eval()(x))
+    assert set(dict(net.trunk.named_buffers())) == names
+
+
 def test_convolution_used_elsewhere_too_is_not_folded():
     class Shared(nn.Module):
         def __init__(self):

@@ -345,7 +345,7 @@ def test_epochs_come_one_by_one(few):
 
 
 def test_moving_average_of_weights_is_what_is_judged(few):
-    """Twin: the exponential average, started at the first step's weights, of every step's weights."""
+    """Twin: the exponential average, started at the first step's weights, with a decay that warms up."""
     plain = spec(epochs=3, batch_size=32)
     images = Split(few.x[:32], few.y[:32])
     expected = None
@@ -354,11 +354,27 @@ def test_moving_average_of_weights_is_what_is_judged(few):
     for number in range(1, 4):
         trainer.epoch(number, images, order)
         now = {name: p.detach().clone() for name, p in trainer.net.named_parameters()}
-        expected = now if expected is None else {k: 0.7 * v + 0.3 * now[k] for k, v in expected.items()}
-    averaged, _ = fit(spec(epochs=3, batch_size=32, average=0.7), images, seed=0)
+        decay = min(0.2, number / (9 + number))
+        expected = (
+            now if expected is None else {k: decay * v + (1 - decay) * now[k] for k, v in expected.items()}
+        )
+    averaged, _ = fit(spec(epochs=3, batch_size=32, average=0.2), images, seed=0)
     for name, parameter in averaged.named_parameters():
         torch.testing.assert_close(parameter, expected[name], msg=name)
     assert make_average(nn.Linear(1, 1), 0.0) is None
+
+
+def test_a_slow_average_does_not_spoil_a_short_training(digits):
+    candidate = spec(epochs=5, batch_size=64, average=0.999, optimizer=OptimizerSpec(schedule="one_cycle"))
+    averaged = train(candidate, digits.train, seed=0)
+    assert fraction(correct_clean(averaged.net, digits.val)) > 0.6
+
+
+def test_network_that_diverges_in_its_last_step_fails(few):
+    candidate = spec(checkpoint="last", optimizer=OptimizerSpec(lr=1e30, schedule="constant"))
+    net, _ = fit(candidate, few, seed=0)
+    with pytest.raises(EvaluationError, match="not finite"):
+        correct_clean(net, few)
 
 
 def test_augmentation_varies_the_images_of_every_epoch(few):
