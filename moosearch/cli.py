@@ -146,6 +146,8 @@ def _interruptible() -> Iterator[None]:
 
 def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
     overrides = [f"campaign.evaluator={name}"] if name is not None else []
+    if name is None and (workers is not None or address is not None):
+        overrides.append("campaign.evaluator.name=ray")
     if workers is not None and name != "serial":
         overrides.append(f"campaign.evaluator.workers={workers}")
     if workers is not None and workers > 1 and name == "serial":

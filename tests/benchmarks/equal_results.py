@@ -40,13 +40,13 @@ def settings(mnist: Path | None, cifar: Path | None) -> dict[str, tuple[Candidat
     if mnist is not None:
         training = TrainingSpec(
             epochs=6,
-            batch_size=128,
-            attack=Pgd(eps=0.3, step=0.06, steps=10),
-            optimizer=OptimizerSpec(lr=0.05, schedule="one_cycle"),
+            batch_size=64,
+            attack=Pgd(eps=0.2, step=0.07, steps=5),
+            optimizer=OptimizerSpec(kind="adamw", lr=3e-3, schedule="one_cycle"),
             validation=ValidationSpec(every=0),
         )
-        data = Mnist(npz=str(mnist), train_size=5000, val_size=2000)
-        judge = Pgd(eps=0.3, step=0.03, steps=20, objective="margin")
+        data = Mnist(npz=str(mnist), train_size=4000, val_size=2000)
+        judge = Pgd(eps=0.2, step=0.02, steps=20, objective="margin")
         found["LeNet (width 0.25), MNIST"] = CandidateSpec(data, LeNet(width=0.25), training), judge
     if cifar is not None:
         training = TrainingSpec(
