@@ -8,6 +8,12 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from moosearch.campaign.plan import make_plan
+from moosearch.cli import _evaluator_overrides
+from moosearch.errors import Place
+from moosearch.evaluators.ray_pool import RayPool
+from moosearch.space.files import Document, override
+
 
 def test_launch_inspect_export(cli, tiny_file, tmp_path):
     folder = tmp_path / "campaign"
@@ -218,3 +224,10 @@ def test_schema_accepts_the_shipped_spaces_and_refuses_wrong_ones(cli, tiny):
     wrong["candidate"]["training"]["loss"] = {"name": "trades", "betta": 1}
     with pytest.raises(ValidationError):
         validator.validate(wrong)
+
+
+def test_workers_choose_ray_where_the_file_names_no_evaluator(tiny):
+    data = tiny() | {"campaign": {"name": "t"}}
+    overrides = _evaluator_overrides(None, 2, None)
+    plan = make_plan(override(Document(data, Place()), overrides))
+    assert plan.campaign.evaluator == RayPool(workers=2)

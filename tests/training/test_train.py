@@ -412,6 +412,18 @@ def test_numerics_change_the_weights_by_rounding_only(few, precision, memory_for
     assert all(p.dtype == torch.float32 for p in net.parameters())
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_trunk_and_twin_are_compiled_on_demand(few, monkeypatch, wanted):
+    compiled = []
+
+    def spy(module):
+        compiled.append(module)
+
+    monkeypatch.setattr(nn.Module, "compile", spy)
+    trainer = Trainer(spec(attack=Pgd(steps=1), numerics=NumericsSpec(compile=wanted)), few, seed=0)
+    assert compiled == ([trainer.net.trunk, trainer.twin.trunk] if wanted else [])
+
+
 @pytest.mark.parametrize(("side", "dtype"), [(8, torch.float32), (32, torch.bfloat16)])
 def test_automatic_precision_is_bf16_where_it_pays(monkeypatch, side, dtype):
     monkeypatch.setattr(numerics, "has_bf16", lambda _: True)
