@@ -7,6 +7,7 @@ registry, so plug-ins nest without code. Leaves are validated by pydantic.
 
 import dataclasses
 import functools
+import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -259,6 +260,7 @@ def describe(cls: type) -> str:
     parts = []
     for name, hint in field_hints(cls).items():
         default = default_of(cls, name)
-        text = "required" if default is dataclasses.MISSING else str(to_tree(default, hint))
+        tree = "required" if default is dataclasses.MISSING else to_tree(default, hint)
+        text = tree if isinstance(tree, str) else json.dumps(tree)
         parts.append(f"{name}: {text}" if text else name)
     return "\n".join(parts)

@@ -217,7 +217,7 @@ def test_to_tree_writes_names_and_defaults_as_plain_data():
 
 def test_describe_lists_defaults_and_what_is_required():
     assert describe(Box) == "width: required\nheight: 1.0"
-    assert describe(Pair).splitlines()[0] == "left: {'name': 'circle', 'radius': 1.0}"
+    assert describe(Pair).splitlines()[0] == 'left: {"name": "circle", "radius": 1.0}'
 
 
 def test_fields_that_are_not_given_to_init_are_no_parameters():
