@@ -173,7 +173,10 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
         SpecError: There are too few rows for that, or too many classes.
     """
     if tracks is not None:
-        return _hold_out_tracks(size / len(y), y, tracks)
+        left, held = _hold_out_tracks(size / len(y), y, tracks)
+        if not len(held):
+            raise SpecError(f"{field}: nothing can be held out: the images of every class are of one track.")
+        return left, held
     try:
         left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=y, random_state=0)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """The schema of a candidate: data, architecture, and how it is trained."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -42,6 +43,13 @@ class OptimizerSpec:
     schedule: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
     milestones: tuple[Share, ...] = (0.75, 0.9)
     decay: Share = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the order of the milestones."""
+        if any(late <= early for early, late in itertools.pairwise(self.milestones)):
+            raise SpecError(
+                f"milestones: got {list(self.milestones)}, expected growing shares of the epochs."
+            )
 
 
 @dataclass(frozen=True)

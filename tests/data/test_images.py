@@ -43,6 +43,11 @@ def test_hold_out_takes_whole_tracks(seed):
     assert np.bincount(y[order][held]).min() > 0, "every class is held out in part"
 
 
+def test_hold_out_refuses_classes_of_one_track():
+    with pytest.raises(SpecError, match="val_size: nothing can be held out"):
+        hold_out("val_size", 5, np.repeat([0, 1], 10), np.repeat(["a", "b"], 10))
+
+
 @pytest.mark.parametrize("size", [2, 58, 60, 99])
 def test_hold_out_refuses_what_leaves_a_class_out(size):
     with pytest.raises(SpecError, match=rf"val_size: {size} of 60 in 3 classes cannot be taken by class"):
