@@ -402,7 +402,9 @@ def validate(
         f"{file} is valid: {len(plan.space.genes())} genes, {count} candidates, {plan.corners} corners built",
         soft_wrap=True,
     )
-    table = Table("gene", "values")
+    table = Table()
+    table.add_column("gene", overflow="fold")  # whole, so that it can be copied into --set
+    table.add_column("values")
     for path, gene in plan.space.genes().items():
         labels = getattr(gene, "labels", None)
         text = " | ".join(map(str, labels)) if labels else json.dumps(gene.to_tree())

@@ -11,7 +11,7 @@ from moosearch.attacks.multitask import Mixed
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.export import load_network
 from moosearch.campaign.plan import import_plugins, make_plan
-from moosearch.data import Dataset, Split, labels_of
+from moosearch.data import DATASETS, Dataset, Split, labels_of
 from moosearch.data.statistics import inter_class_variance, similar_classes
 from moosearch.data.tasks import TaskSpec
 from moosearch.errors import SpecError
@@ -42,15 +42,15 @@ def classes(document: Document, *, most: int = 0) -> pd.DataFrame:
         One row: ``dataset``, ``images``, ``classes``, ``inter_class_variance``.
     """
     plan = make_plan(document)
-    return _classes(plan.campaign.name, plan.datasets[0], most)
+    return _classes(plan.datasets[0], most)
 
 
-def _classes(name: str, dataset: Dataset, most: int) -> pd.DataFrame:
+def _classes(dataset: Dataset, most: int) -> pd.DataFrame:
     images = training_images(dataset, most)
     if len(torch.unique(images.y)) < 2:
         raise SpecError(f"--images: got {most}, expected enough images to meet two classes.")
     row = {
-        "dataset": name,
+        "dataset": DATASETS.name_of(dataset),
         "images": len(images),
         "classes": dataset.tasks[0].size,
         "inter_class_variance": inter_class_variance(images.pixels(), images.y),
@@ -148,4 +148,4 @@ def perturbations(
             | {"increase": std["x, eta_0 + eta_m"] - std["x, eta_0"]}
             | mean.add_prefix("mean ").to_dict()
         )
-    return pd.DataFrame(rows), _classes(campaign.header.name, spec.dataset, most_training)
+    return pd.DataFrame(rows), _classes(spec.dataset, most_training)

@@ -57,14 +57,33 @@ class CampaignFolder:
         """Create the folder.
 
         Raises:
-            CampaignError: It cannot be created or written.
+            CampaignError: It cannot be created or written, or holds something else.
         """
         if set("?#%") & set(str(self.root)):  # the path becomes part of the storage's URL
             raise CampaignError(f"{self.root}: the folder's path must not contain ?, # or %.")
+        strangers = self._strangers()
+        if strangers:
+            raise CampaignError(
+                f"{self.root}: holds no campaign but {strangers[0]!r}: name a new folder with --out."
+            )
         try:
             self.models.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CampaignError(f"{self.root}: cannot write here: {error.strerror}.") from error
+
+    def _strangers(self) -> list[str]:
+        """Return what is in a folder without a campaign, apart from what a start that was killed leaves."""
+        if self.spec.exists() or self.study.exists() or not self.root.is_dir():
+            return []
+        own = {
+            "campaign.lock",
+            self.models.name,
+            self.study.name,
+            self.fresh_study.name,
+            self.environment.name,
+        }
+        names = (path.name for path in self.root.iterdir())
+        return sorted(name for name in names if name not in own and not name.endswith(".tmp"))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

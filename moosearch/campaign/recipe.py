@@ -6,7 +6,7 @@ from typing import Any
 from moosearch.campaign.plan import Plan, make_plan
 from moosearch.campaign.spec import FileSpec
 from moosearch.errors import Place, SpecError, nearest
-from moosearch.evaluation import Scalar
+from moosearch.evaluation import Genome, Scalar
 from moosearch.registry import Number, build, field_hints
 from moosearch.space import Choice, Real
 from moosearch.space.files import Document, override, read_value
@@ -52,6 +52,8 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
             raise SpecError(
                 f"--set {assignment}: this gene is not active: choose the option it belongs to as well."
             )
+    for assignment in others:
+        _check_active(assignment, space.genes(), candidate.genome)
     return Document(_tree(plan, candidate.id, candidate.spec), Place(document.place.file))
 
 
@@ -69,6 +71,15 @@ def _tree(plan: Plan, identity: str, spec: Any) -> dict[str, Any]:
 
 FIXED = ("algorithm", "budget", "evaluator", "keep", "name")
 """Keys of a campaign that have no choice where there is one candidate, trained here."""
+
+
+def _check_active(assignment: str, genes: Mapping[str, Gene], genome: Genome) -> None:
+    """Refuse to override what lies under an option that was not chosen."""
+    path = assignment.partition("=")[0].removeprefix("candidate.")
+    for choice, gene in genes.items():
+        for label in gene.labels if isinstance(gene, Choice) and choice in genome else ():
+            if f"{path}.".startswith(f"{choice}.{label}.") and label != genome[choice]:
+                raise SpecError(f"--set {assignment}: not active: choose {choice}={label} as well.")
 
 
 def _override(assignment: str, genes: Mapping[str, Gene]) -> str:

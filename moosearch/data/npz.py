@@ -67,6 +67,11 @@ def _inspect(path: str, _stamp: str) -> NpzFile:
             raise SpecError(
                 f"{path}: y_train: found {labels.dtype} of shape {labels.shape}, expected integers (N,)."
             )
+        if labels.ndim != 1 or labels.max() >= labels.size:
+            raise SpecError(
+                f"{path}: y_train: found labels {labels.shape} from {labels.min()} to {labels.max()}, "
+                "expected one class number an image, from 0."
+            )
         names, wnids = (
             tuple(str(text) for text in _member(archive, name)) if name in members else ()
             for name in ("class_names", "wnids")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import socket
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from moosearch.data.dataset import DATASETS
 from moosearch.data.images import ImageDataset, Images
 from moosearch.data.npz import MEMBERS, inspect_npz, read_npz
-from moosearch.errors import DataUnavailableError
+from moosearch.errors import DataUnavailableError, SpecError
 
 PATIENCE = 10.0
 """Seconds after which a server that does not answer is given up."""
@@ -53,6 +54,11 @@ class Published(ImageDataset):
         root = Path(self.root or os.environ.get("MOOSEARCH_DATA") or "data").expanduser()
         try:
             return self.read_files(root, download=False)
+        except SpecError:
+            raise
+        except (AssertionError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            reason = " ".join(f"{type(error).__name__} {error}".split())
+            raise self._unavailable(root, f"the files are damaged ({reason}): delete them") from None
         except (OSError, RuntimeError) as error:
             if not (download and self.download):
                 absent = isinstance(error, FileNotFoundError | RuntimeError)  # or in part

@@ -45,8 +45,9 @@ class RayPool:
 
         ours = not ray.is_initialized()
         if ours:
+            arguments = self._arguments(resources)
             try:
-                ray.init(**self._arguments(resources))
+                ray.init(**arguments)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise CampaignError(f"campaign.evaluator: Ray did not start: {error}") from error
         try:
@@ -59,10 +60,14 @@ class RayPool:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address:
             return common | {"address": self.address}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if resources.cpus > cores:
+            raise CampaignError(
+                f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
+            )
         return common | {
             "address": "local",
-            "num_cpus": max(resources.cpus * (self.workers or 1), cores or 1),
+            "num_cpus": max(resources.cpus * (self.workers or 1), cores),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }

@@ -90,7 +90,7 @@ def test_classes_as_csv(cli, tiny_file):
     code, out, _ = cli("analyze", "classes", tiny_file, "--csv")
     assert code == 0
     (row,) = pd.read_csv(io.StringIO(out)).to_dict("records")
-    assert (row["dataset"], row["images"], row["classes"]) == ("tiny", 1437, 10)
+    assert (row["dataset"], row["images"], row["classes"]) == ("digits", 1437, 10)
     assert row["inter_class_variance"] == pytest.approx(digits_variance(), rel=1e-3)
 
 

@@ -66,6 +66,7 @@ def test_recipe_is_a_space_of_one_candidate_named_after_it(tiny):
         ("architecture.lenet.width=0.07", "not active"),
         ("training.loss", "PATH=VALUE"),
         ("width=3", "architecture.lenet.width"),
+        ("candidate.architecture.lenet.activation=silu", "choose architecture=lenet"),
         ("campaign.evaluator=ray", "train"),
         ("campaign.budget.population=3", "train"),
         ("candidate.training.epochz=3", "epochs"),

@@ -331,3 +331,16 @@ def test_evaluations_survive_the_ledger(finished):
     assert dataclasses.asdict(again.header) == dataclasses.asdict(finished.header)
     assert isinstance(again.header, Header)
     assert again.evaluations() == finished.evaluations
+
+
+def test_a_folder_of_something_else_is_not_written_to(tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CampaignError, match=r"holds no campaign but 'notes\.txt'"):
+        moosearch.search(tiny() | {"campaign": {"name": "t", "evaluator": "serial"}}, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_more_cores_than_there_are_are_refused_at_once(tiny, tmp_path):
+    overrides = ["campaign.name=t", "campaign.evaluator=ray", "campaign.resources.cpus=5000"]
+    with pytest.raises(CampaignError, match="asks for 5000 CPUs"):
+        moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)

@@ -42,6 +42,13 @@ def test_shape_classes_and_names_are_known_without_images(npz, no_images):
     assert Npz(path=path, size=5).shape == (3, 5, 5)
 
 
+def test_one_wrong_label_does_not_make_a_million_classes(npz):
+    y = np.arange(60) % 3
+    y[7] = 10**9
+    with pytest.raises(SpecError, match=r"y_train: found labels .* to 1000000000, expected one class number"):
+        Npz(path=npz(y_train=y)).tasks  # noqa: B018
+
+
 def test_names_of_classes_are_those_given_then_those_of_the_file(npz):
     path = npz(class_names=np.array(["cat", "dog", "ox"]))
     assert Npz(path=path).tasks[0].groups == ("cat", "dog", "ox")

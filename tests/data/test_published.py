@@ -294,3 +294,13 @@ def test_an_npz_file_must_have_the_classes_of_the_data_set(npz):
         Cifar10(npz=npz()).prepare()
     with pytest.raises(SpecError, match=r"y_train: found labels from 0 to 11, expected 0 to 9"):
         Mnist(npz=npz(classes=12)).prepare()
+
+
+def test_damaged_files_are_called_damaged(tmp_path):
+    folder = tmp_path / "MNIST/raw"
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (folder / f"{part}-{kind}-ubyte").write_bytes(b"junk of no kind at all")
+    with pytest.raises(DataUnavailableError, match="the files are damaged"):
+        Mnist(root=str(tmp_path)).prepare()
