@@ -7,44 +7,22 @@ from torch import nn
 from moosearch.errors import SpecError
 from moosearch.models.activation import Activation, activate
 from moosearch.models.architecture import ARCHITECTURES, scaled
-from moosearch.models.residual import PreActBlock, Stem, he_normal, imagenet_trunk, residual_trunk
+from moosearch.models.residual import ImageNetFamily, PreActBlock, he_normal, residual_trunk
 from moosearch.registry import Count, Positive
 
 
 @ARCHITECTURES.register("preact_resnet18")
 @dataclass(frozen=True)
-class PreActResNet18:
+class PreActResNet18(ImageNetFamily):
     """Pre-activation ResNet-18: four stages of two blocks, then a last normalization and activation.
 
     The last normalization is the paper's; a widespread implementation for CIFAR leaves it out. With the
-    stem ``imagenet`` images are pooled before they are first normalized. Convolutions start from He's
-    normal distribution.
-
-    Attributes:
-        width: Factor on all channels.
-        depth: Blocks a stage; 2 makes 18 layers.
-        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet``.
-        activation: ReLU as published, or a smooth one.
+    stem ``imagenet`` images are pooled before they are first normalized.
 
     Source: He et al. 2016b, Identity Mappings in Deep Residual Networks.
     """
 
-    width: Positive = 1.0
-    depth: Count = 2
-    stem: Stem = "cifar"
-    activation: Activation = "relu"
-
-    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-        """Build the trunk: (B, C, H, W) -> (B, o)."""
-        return imagenet_trunk(
-            "preact_resnet18",
-            PreActBlock,
-            shape,
-            width=self.width,
-            depths=[self.depth] * 4,
-            stem=self.stem,
-            activation=self.activation,
-        )
+    BLOCK = PreActBlock
 
 
 @ARCHITECTURES.register("wide_resnet")

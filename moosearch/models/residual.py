@@ -1,13 +1,15 @@
 """What all residual networks are put together from: stem, stages of blocks, global average pooling."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 from torchvision.models.resnet import conv1x1, conv3x3
 
 from moosearch.models.activation import Activation, activate
-from moosearch.models.architecture import check_size, scaled
+from moosearch.models.architecture import ARCHITECTURES, check_size, scaled
+from moosearch.registry import Count, Positive
 
 Stem = Literal["cifar", "imagenet"]
 """A convolution 3x3 at full resolution, or one 7x7 and a max pooling that each halve the image."""
@@ -108,26 +110,46 @@ def residual_trunk(
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
 
 
-def imagenet_trunk(
-    name: str,
-    block: Block,
-    shape: tuple[int, int, int],
-    *,
-    width: float,
-    depths: Sequence[int],
-    stem: Stem,
-    activation: Activation,
-) -> tuple[nn.Module, int]:
-    """Build the trunk that the ImageNet family shares: four stages of 64 to 512 channels times ``width``.
+@dataclass(frozen=True)
+class ImageNetFamily:
+    """What the residual networks made for ImageNet share: four stages of 64 to 512 channels.
 
-    The other arguments, what is returned and raised are as in `residual_trunk`.
+    Convolutions start from He's normal distribution, as in torchvision.
+
+    Attributes:
+        width: Factor on all channels.
+        depth: Blocks of the first stage; of every stage, where the network does not say otherwise.
+        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
+        activation: ReLU as published, or a smooth one.
 
     Source: He et al. 2016, table 1.
     """
-    stages = [scaled(64 * 2**stage, width) for stage in range(4)]
-    channels = [stages[0], *stages]
-    trunk, features = residual_trunk(name, block, shape, channels=channels, depths=depths, stem=stem)
-    return activate(he_normal(trunk), activation), features
+
+    width: Positive = 1.0
+    depth: Count = 2
+    stem: Stem = "cifar"
+    activation: Activation = "relu"
+
+    BLOCK: ClassVar[Block]
+    """Class of the blocks."""
+
+    @property
+    def depths(self) -> list[int]:
+        """Blocks of each of the four stages."""
+        return [self.depth] * 4
+
+    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+        """Build the trunk: (B, C, H, W) -> (B, o)."""
+        stages = [scaled(64 * 2**stage, self.width) for stage in range(4)]
+        trunk, features = residual_trunk(
+            ARCHITECTURES.name_of(self),
+            self.BLOCK,
+            shape,
+            channels=[stages[0], *stages],
+            depths=self.depths,
+            stem=self.stem,
+        )
+        return activate(he_normal(trunk), self.activation), features
 
 
 def he_normal(trunk: nn.Module) -> nn.Module:

@@ -7,8 +7,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from moosearch.models.activation import Activation, activate
 from moosearch.models.architecture import ARCHITECTURES
-from moosearch.models.residual import Stem, imagenet_trunk, residual_trunk
-from moosearch.registry import Count, Positive
+from moosearch.models.residual import ImageNetFamily, residual_trunk
+from moosearch.registry import Count
 
 
 @ARCHITECTURES.register("small_resnet")
@@ -37,68 +37,31 @@ class SmallResNet:
 
 @ARCHITECTURES.register("resnet18")
 @dataclass(frozen=True)
-class ResNet18:
+class ResNet18(ImageNetFamily):
     """ResNet-18 (He et al. 2016, table 1): four stages of two basic blocks with 64 to 512 channels.
-
-    Convolutions start from He's normal distribution, as in torchvision.
-
-    Attributes:
-        width: Factor on all channels.
-        depth: Blocks a stage; 2 in the paper.
-        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
-        activation: ReLU as published, or a smooth one.
 
     Source: used by Hyun & Park 2024 on SVHN and Tiny ImageNet and by MOREL, as by most of adversarial
     training, with the stem ``cifar``.
     """
 
-    width: Positive = 1.0
-    depth: Count = 2
-    stem: Stem = "cifar"
-    activation: Activation = "relu"
-
-    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-        """Build the trunk: (B, C, H, W) -> (B, o)."""
-        return imagenet_trunk(
-            "resnet18",
-            BasicBlock,
-            shape,
-            width=self.width,
-            depths=[self.depth] * 4,
-            stem=self.stem,
-            activation=self.activation,
-        )
+    BLOCK = BasicBlock
 
 
 @ARCHITECTURES.register("resnet50")
 @dataclass(frozen=True)
-class ResNet50:
+class ResNet50(ImageNetFamily):
     """ResNet-50 (He et al. 2016, table 1) on bottlenecks that halve the image in the 3x3 convolution.
 
-    Convolutions start from He's normal distribution, as in torchvision.
-
     Attributes:
-        width: Factor on all channels.
         depth: Blocks d of the first stage; the four have d, d + 1, 2 d and d, with 3 the paper's 3, 4, 6, 3.
-        stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
-        activation: ReLU as published, or a smooth one.
 
     Source: MOREL's surrogate for transferred attacks.
     """
 
-    width: Positive = 1.0
     depth: Count = 3
-    stem: Stem = "cifar"
-    activation: Activation = "relu"
+    BLOCK = Bottleneck
 
-    def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-        """Build the trunk: (B, C, H, W) -> (B, o)."""
-        return imagenet_trunk(
-            "resnet50",
-            Bottleneck,
-            shape,
-            width=self.width,
-            depths=[self.depth, self.depth + 1, 2 * self.depth, self.depth],
-            stem=self.stem,
-            activation=self.activation,
-        )
+    @property
+    def depths(self) -> list[int]:
+        """Blocks of each of the four stages."""
+        return [self.depth, self.depth + 1, 2 * self.depth, self.depth]
