@@ -22,15 +22,26 @@ LAYER = {
     "models": 3,
     "attacks": 4,
     "losses": 4,
-    "training": 5,
-    "evaluators": 6,
-    "campaign": 7,
-    "__init__": 8,
-    "cli": 8,
-    "__main__": 9,
+    "judging": 5,
+    "training": 6,
+    "evaluators": 7,
+    "campaign": 8,
+    "__init__": 9,
+    "cli": 9,
+    "__main__": 10,
 }
 OWNERS = {
-    "torch": {"seeding", "data", "models", "attacks", "losses", "training", "evaluators", "campaign"},
+    "torch": {
+        "seeding",
+        "data",
+        "models",
+        "attacks",
+        "losses",
+        "judging",
+        "training",
+        "evaluators",
+        "campaign",
+    },
     "torchvision": {"data", "models"},
     "pymoo": {"algorithms"},
     "moocore": {"pareto"},
@@ -40,6 +51,9 @@ OWNERS = {
     "yaml": {"space"},
     "typer": {"cli"},
     "onnxruntime": {"campaign"},
+    "foolbox": {"attacks"},
+    "pyautoattack": {"attacks"},
+    "scipy": {"judging", "pareto"},
 }
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Generator, Tensor, nn
 
 from moosearch.attacks.ball import BALLS, Norm
@@ -48,7 +49,48 @@ class Attack(Protocol):
         ...
 
 
+@runtime_checkable
+class Seeker(Attack, Protocol):
+    """An attack that can spend its effort where it still matters: what judging asks for.
+
+    It is asked for some of the images only, and may leave an image alone as soon as it fools the network.
+    """
+
+    def seek(
+        self, net: RobustNet, x: Tensor, labels: Labels, *, rows: Tensor, generator: Generator
+    ) -> Tensor:
+        """Look for images that fool.
+
+        Args:
+            net: The network; its predictions may differ from the judged one's by rounding.
+            x: (B, C, H, W) images in [0, 1], those that are not asked for included, so that an image's
+                random start can be its own whatever became of its neighbors.
+            labels: One (B,) tensor a task.
+            rows: (R,) the images asked for, by number.
+            generator: Source of random numbers.
+
+        Returns:
+            (R, C, H, W) images that fool, or the best that was found.
+        """
+        ...
+
+
 ATTACKS: Registry[Attack] = Registry("attack")
+
+
+class Found(NamedTuple):
+    """What an attack found for R images.
+
+    Attributes:
+        x_adv: (R, C, H, W) images in the attack's ball and in [0, 1].
+        distance: (R,) length of each perturbation in the attack's norm, before it was brought into the
+            ball: what an attack that minimizes it reached.
+        outside: (R, C, H, W) the images before they were brought into the ball; in [0, 1].
+    """
+
+    x_adv: Tensor
+    distance: Tensor
+    outside: Tensor
 
 
 def perturb(attack: Attack, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
@@ -70,6 +112,34 @@ def perturb(attack: Attack, net: RobustNet, x: Tensor, labels: Labels, *, genera
     with held(net, attack.mode):
         moved = attack(net, x, labels, generator=generator).detach()
     return BALLS[attack.norm](x, attack.eps).project(moved)
+
+
+def seek(
+    attack: Attack, net: RobustNet, x: Tensor, labels: Labels, *, rows: Tensor, generator: Generator
+) -> Found:
+    """Run an attack to judge a network: on the images asked for, under the same contract as `perturb`.
+
+    An attack that is no `Seeker` perturbs the whole batch, and the images asked for are taken out.
+
+    Args:
+        attack: The plug-in.
+        net: The network to attack; any device.
+        x: (B, C, H, W) images in [0, 1].
+        labels: One (B,) tensor a task.
+        rows: (R,) the images asked for, by number; at least one.
+        generator: Source of random numbers, on the device of ``x``.
+    """
+    x = x.detach()
+    with held(net, attack.mode):
+        if isinstance(attack, Seeker):
+            moved = attack.seek(net, x, labels, rows=rows, generator=generator).detach()
+        else:
+            moved = attack(net, x, labels, generator=generator).detach()[rows]
+    moved = moved.clamp(0, 1)
+    ball = BALLS[attack.norm](x[rows], attack.eps)
+    eta = (moved - x[rows]).flatten(1)
+    distance = eta.abs().amax(dim=1) if attack.norm == "linf" else torch.linalg.vector_norm(eta, dim=1)
+    return Found(ball.project(moved), distance, moved)
 
 
 @contextmanager

@@ -1,11 +1,23 @@
 """The balls that perturbations stay in: where a walk may start, which way a step goes, how far it may get."""
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
 
 Norm = Literal["linf", "l2"]
+
+
+class Threat(NamedTuple):
+    """What an attacker may do: move an image within a ball.
+
+    Attributes:
+        norm: Norm of the ball.
+        eps: Its radius, in pixel units of [0, 1].
+    """
+
+    norm: Norm
+    eps: float
 
 
 class Ball(Protocol):

@@ -15,7 +15,7 @@ from moosearch.errors import SpecError
 from moosearch.models.network import RobustNet
 from moosearch.registry import Count, NonNegative, Positive
 
-ObjectiveName = Literal["cross_entropy", "kl", "margin"]
+ObjectiveName = Literal["cross_entropy", "kl", "margin", "dlr"]
 Target = Literal["random", "least_likely"]
 
 
@@ -60,6 +60,76 @@ def pgd(
     return x_adv.detach()
 
 
+SURE = 1e-4
+"""Margin from which an image counts as fooling while it is looked for: rounding cannot take it back."""
+
+WORTHWHILE = 0.75
+"""Share of the images still walking below which a batch is made smaller: each size costs preparation."""
+
+
+@torch.no_grad()
+def pgd_until_fooled(
+    classify: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    goal: Tensor,
+    *,
+    start: Tensor,
+    eps: float,
+    step: float,
+    steps: int,
+    norm: Norm = "linf",
+) -> tuple[Tensor, Tensor]:
+    """Walk as `pgd` does, each image until it is misclassified.
+
+    Args:
+        classify: (B, C, H, W) -> (B, K) logits.
+        loss: (B, K) logits, (B, ...) goals -> (B,) values to ascend.
+        x: (B, C, H, W) images in [0, 1], the centers of the balls.
+        y: (B,) labels.
+        goal: (B, ...) what the loss compares with: labels, targets, or reference logits.
+        start: (B, C, H, W) where to start.
+        eps: Radius of the ball, in pixel units of [0, 1].
+        step: Length of a step in the norm of the ball; a negative one descends.
+        steps: Number of steps.
+        norm: Norm of the ball.
+
+    Returns:
+        (B, C, H, W) each image's first misclassified iterate, or its last one, and (B,) booleans: which of
+        them were misclassified by more than `SURE`.
+    """
+    found, fooled = torch.empty_like(x), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    walking = torch.arange(len(x), device=x.device)
+    ball = BALLS[norm](x, eps)
+    x_adv = ball.project(start, out=torch.empty_like(x))
+    for number in range(steps + 1):
+        ascends = number < steps
+        x_adv.requires_grad = ascends
+        with torch.set_grad_enabled(ascends):
+            logits = classify(x_adv)
+            value = loss(logits, goal).sum()
+        gradient = torch.autograd.grad(value, x_adv)[0] if ascends else None
+        x_adv = x_adv.detach()
+        walks = ~fooled[walking]
+        wrong = (margin(logits.detach(), y) > SURE) & walks
+        found[walking[wrong]] = x_adv[wrong]
+        fooled[walking[wrong]] = True
+        walks &= ~wrong
+        left = int(walks.sum())
+        if gradient is None or left == 0:
+            found[walking[walks]] = x_adv[walks]
+            break
+        if left < WORTHWHILE * len(walking):
+            walking, x_adv, x, y, goal, gradient = (
+                tensor[walks] for tensor in (walking, x_adv, x, y, goal, gradient)
+            )
+            ball = BALLS[norm](x, eps)
+        x_adv.add_(ball.direction(gradient, out=torch.empty_like(x)), alpha=step)
+        ball.project(x_adv, out=x_adv)
+    return found, fooled
+
+
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Return the cross-entropy of each row: (B, K), (B,) -> (B,)."""
     return F.cross_entropy(logits, y, reduction="none")
@@ -78,6 +148,22 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     right = logits.gather(1, y.unsqueeze(1)).squeeze(1)
     wrong = logits.scatter(1, y.unsqueeze(1), -torch.inf).amax(dim=1)
     return wrong - right
+
+
+def logits_ratio(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the difference of logits ratio, a margin that no scaling of the logits changes.
+
+    Args:
+        logits: (B, K) with K >= 3.
+        y: (B,) labels.
+
+    Returns:
+        (B,) margins divided by the distance between the largest logit and the third.
+
+    Source: Croce & Hein 2020, eq. 6.
+    """
+    top = logits.topk(3, dim=1).values
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 def divergence(logits: Tensor, reference: Tensor) -> Tensor:
@@ -174,6 +260,14 @@ class IterativeAttack(GradientAttack):
         return pgd(objective, x, start=start, eps=self.eps, step=step, steps=self.steps, norm=self.norm)
 
 
+LOSSES: dict[ObjectiveName, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "kl": divergence,
+    "margin": margin,
+    "dlr": logits_ratio,
+}
+
+
 @ATTACKS.register("pgd")
 @dataclass(frozen=True, repr=False)
 class Pgd(IterativeAttack):
@@ -181,38 +275,87 @@ class Pgd(IterativeAttack):
 
     Attributes:
         objective: What is ascended: ``cross_entropy`` of the label, ``kl`` from the prediction on the
-            clean image (the inner problem of TRADES), or the ``margin`` of Carlini & Wagner.
+            clean image (the inner problem of TRADES), the ``margin`` of Carlini & Wagner, or ``dlr``, the
+            difference of logits ratio of Croce & Hein (three classes or more).
+        restarts: How often to start; in training the iterate with the largest objective is taken.
     """
 
     objective: ObjectiveName = "cross_entropy"
+    restarts: Count = field(default=1, repr=False)
     multitask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Check that the objective has a class to aim at.
+        """Check that the objective has a class to aim at, and that restarts differ.
 
         Raises:
-            SpecError: The divergence has a target.
+            SpecError: The divergence has a target, or all restarts would be the same.
         """
         if self.objective == "kl" and self.targeted != "none":
             raise SpecError(
                 f"targeted: got '{self.targeted}', but the objective kl has no label to replace by a target: "
-                "none, or another objective (cross_entropy, margin)."
+                "none, or another objective (cross_entropy, margin, dlr)."
             )
+        if self.restarts > 1 and not self.random_start:
+            raise SpecError(f"restarts: got {self.restarts} without random_start: all would be the same.")
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Perturb (B, C, H, W) images."""
-        start = self.start(x, generator)
-        if self.objective == "kl":
-            if not self.random_start:
-                # The divergence has no gradient at x itself: leave it by a small Gaussian, as the paper does.
-                noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-                start = x + 0.001 * noise
+        loss = LOSSES[self.objective]
+        best, highest = x, torch.full((len(x),), -torch.inf, device=x.device)
+        for _ in range(self.restarts):
+            start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
+            x_adv = self.walk(lambda images, goal=goal: loss(net(images), goal), x, start)  # type: ignore[misc]
+            if self.restarts == 1:
+                return x_adv
             with torch.no_grad():
-                reference = net(x)
-            return self.walk(lambda x_adv: divergence(net(x_adv), reference), x, start)
-        (y,) = self.goals(lambda images: (net(images),), x, labels[:1], generator)
-        loss = margin if self.objective == "margin" else cross_entropy
-        return self.walk(lambda x_adv: loss(net(x_adv), y), x, start)
+                value = loss(net(x_adv), goal) * (1 if self.targeted == "none" else -1)
+            better = value > highest
+            best = torch.where(better.view(-1, 1, 1, 1), x_adv, best)
+            highest = torch.where(better, value, highest)
+        return best
+
+    def seek(
+        self, net: RobustNet, x: Tensor, labels: Labels, *, rows: Tensor, generator: Generator
+    ) -> Tensor:
+        """Look for images that fool; an image is left alone as soon as it does."""
+        loss = LOSSES[self.objective]
+        found, left = torch.empty_like(x[rows]), torch.arange(len(rows), device=x.device)
+        for _ in range(self.restarts):
+            # Drawn for the whole batch: what became of the others changes nothing.
+            start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
+            chosen = rows[left]
+            found[left], fooled = pgd_until_fooled(
+                net,
+                loss,
+                x[chosen],
+                labels[0][chosen],
+                goal[chosen],
+                start=start[chosen],
+                eps=self.eps,
+                step=self.step if self.targeted == "none" else -self.step,
+                steps=self.steps,
+                norm=self.norm,
+            )
+            left = left[~fooled]
+            if not len(left):
+                break
+        return found
+
+    def _start(self, x: Tensor, generator: Generator) -> Tensor:
+        """Return where to start: (B, C, H, W) -> (B, C, H, W)."""
+        if self.objective != "kl" or self.random_start:
+            return self.start(x, generator)
+        # The divergence has no gradient at x itself: leave it by a small Gaussian, as the paper does.
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return x + 0.001 * noise
+
+    def _goal(self, net: RobustNet, x: Tensor, labels: Labels, generator: Generator) -> Tensor:
+        """Return what the objective compares with: labels, targets, or the logits of the clean images."""
+        if self.objective == "kl":
+            with torch.no_grad():
+                reference: Tensor = net(x)
+            return reference
+        return self.goals(lambda images: (net(images),), x, labels[:1], generator)[0]
 
 
 @ATTACKS.register("fgsm")
@@ -234,7 +377,17 @@ class Fgsm(GradientAttack):
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Perturb (B, C, H, W) images."""
-        attack = Pgd(
+        return self._pgd(net, x, labels, generator=generator)
+
+    def seek(
+        self, net: RobustNet, x: Tensor, labels: Labels, *, rows: Tensor, generator: Generator
+    ) -> Tensor:
+        """Look for images that fool."""
+        return self._pgd.seek(net, x, labels, rows=rows, generator=generator)
+
+    @property
+    def _pgd(self) -> Pgd:
+        return Pgd(
             eps=self.eps,
             norm=self.norm,
             targeted=self.targeted,
@@ -243,7 +396,6 @@ class Fgsm(GradientAttack):
             steps=1,
             random_start=self.random_start,
         )
-        return attack(net, x, labels, generator=generator)
 
 
 @ATTACKS.register("none")

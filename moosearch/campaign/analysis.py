@@ -119,7 +119,7 @@ def perturbations(
     net = load_network(campaign.folder, evaluation, spec)
     spec.dataset.prepare()
     val = spec.dataset.load().val
-    images = Split(val.x[: most or None], val.y[: most or None])
+    images = val.first(most)
     generator = torch_generator(derive_seed(campaign.header.seed, "analysis"))
     parts = []
     for batch in images.batches(BATCH):

@@ -24,11 +24,11 @@ from moosearch.campaign.spec import Budget, CampaignSpec
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators.work import versions
+from moosearch.judging.measure import correct_clean, fraction
 from moosearch.models import RobustNet, count_flops, count_parameters
 from moosearch.registry import build, to_tree
 from moosearch.space.files import dump, load
 from moosearch.training import CandidateSpec, key_of
-from moosearch.training.measure import correct_clean, fraction
 from moosearch.training.objectives import CleanAccuracy
 
 TOLERANCE = 1e-4

@@ -34,6 +34,10 @@ class Split:
         """Return the split on a device."""
         return Split(self.x.to(device), self.y.to(device))
 
+    def first(self, most: int) -> "Split":
+        """Return the first images; all for 0."""
+        return Split(self.x[: most or None], self.y[: most or None])
+
     def pixels(self, rows: slice | Tensor = slice(None)) -> Tensor:
         """Return images as float32 in [0, 1]; a slice of images that are stored so is not copied."""
         x = self.x[rows]

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Protocol
 
-from moosearch.attacks import ATTACKS, Attack
+import pydantic
+
+from moosearch.attacks import ATTACKS, Attack, Threat
 from moosearch.attacks.gradient import Pgd
 from moosearch.data import Split, Task
 from moosearch.errors import SpecError
 from moosearch.evaluation import Sense
+from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet, count_flops, count_parameters, measure_latency
 from moosearch.registry import Count, Registry
-from moosearch.training.measure import correct_clean, correct_under, fraction
 
 Kind = Literal["fraction", "counted", "timed"]
 
@@ -97,12 +99,14 @@ class RobustAccuracy:
     Attributes:
         attacks: The attacks; the default is a PGD of 10 steps on the margin, whose gradient does not
             vanish for confident networks.
+        images: Validation images, the first ones, the same for all candidates; 0 for all.
         label: The name to go by, where there are several of these.
     """
 
     attacks: tuple[Annotated[Attack, ATTACKS], ...] = (
         Pgd(eps=0.1, step=0.025, steps=10, objective="margin"),
     )
+    images: Annotated[int, pydantic.Field(ge=0)] = 0
     label: str = ""
     sense: ClassVar[Sense] = "maximize"
     unit: ClassVar[str] = "fraction"
@@ -115,9 +119,15 @@ class RobustAccuracy:
         if any(attack.mode == "train" for attack in self.attacks):
             raise SpecError("robust_accuracy: got an attack with mode: train, expected eval, as deployed.")
 
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        """The balls of the attacks, each once: what the objective claims to be robust against."""
+        return tuple(dict.fromkeys(Threat(attack.norm, attack.eps) for attack in self.attacks))
+
     def measure(self, subject: Subject) -> float:
         """Return a fraction in [0, 1]."""
-        right = correct_under(subject.net, subject.images, subject.tasks, self.attacks, seed=subject.seed)
+        some = subject.images.first(self.images)
+        right = correct_under(subject.net, some, subject.tasks, self.attacks, seed=subject.seed)
         return fraction(right)
 
 

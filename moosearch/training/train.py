@@ -12,10 +12,10 @@ from moosearch.attacks import perturb
 from moosearch.attacks.gradient import Pgd
 from moosearch.data import Split, labels_of
 from moosearch.errors import EvaluationError
+from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
-from moosearch.training.measure import correct_clean, correct_under, fraction
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
 from moosearch.training.spec import CandidateSpec
 
@@ -194,7 +194,7 @@ class Trainer:
     def validate(self, images: Split) -> dict[str, float]:
         """Return clean and robust accuracy on validation images, in float32."""
         validation, attack = self.training.validation, self.training.attack
-        some = Split(images.x[: validation.images or None], images.y[: validation.images or None])
+        some = images.first(validation.images)
         judge = Pgd(
             eps=attack.eps,
             step=2.5 * attack.eps / validation.steps or 1.0,

@@ -20,10 +20,10 @@ import torch
 from moosearch.attacks.gradient import Pgd
 from moosearch.data.cifar import Cifar10
 from moosearch.data.mnist import Mnist
+from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import ResNet18
 from moosearch.training import CandidateSpec, train
-from moosearch.training.measure import correct_clean, correct_under, fraction
 from moosearch.training.numerics import NumericsSpec
 from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec
 

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from moosearch.campaign.plan import make_plan
-from moosearch.cli import _evaluator_overrides
+from moosearch.cli.launch import _evaluator_overrides
 from moosearch.errors import Place
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.space.files import Document, override

@@ -15,6 +15,7 @@ from moosearch.attacks.multitask import Mixed, Mta
 from moosearch.data.cifar import Cifar10
 from moosearch.data.digits import Digits
 from moosearch.data.mnist import Mnist
+from moosearch.judging.measure import correct_under, fraction
 from moosearch.losses.classification import Alp, CrossEntropy, Mart, Trades
 from moosearch.losses.loat import Loat
 from moosearch.losses.morel import Morel
@@ -22,7 +23,6 @@ from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import ResNet18
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.training import CandidateSpec, train
-from moosearch.training.measure import correct_under, fraction
 from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec
 
 METHODS = {

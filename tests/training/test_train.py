@@ -13,12 +13,12 @@ from moosearch.data import Split, labels_of
 from moosearch.data.augment import Augmentation
 from moosearch.data.digits import Digits
 from moosearch.errors import EvaluationError
+from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.losses.classification import Trades
 from moosearch.models.alexnet import AlexNet
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.seeding import derive_seed, torch_generator
 from moosearch.training import CandidateSpec, numerics, train, train_by_epochs
-from moosearch.training.measure import correct_clean, correct_under, fraction
 from moosearch.training.numerics import NumericsSpec
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
 from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec

@@ -1,0 +1,28 @@
+"""The command line: parse, call, print, exit code.
+
+0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted.
+"""
+
+import sys
+import traceback
+
+# isort: off
+# Commands register themselves; `--help` shows them in this order.
+from moosearch.cli import launch, inspect, export, analyze  # noqa: F401
+
+# isort: on
+from moosearch.cli.app import app, err, out
+from moosearch.errors import MooSearchError
+
+__all__ = ["app", "err", "main", "out"]
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line on stderr."""
+    try:
+        app()
+    except MooSearchError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        err.print(f"error: {' '.join(str(error).split())}", style="red", soft_wrap=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,37 @@
+"""The application, its consoles, and the arguments that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    help="Search for adversarially robust neural networks: launch, inspect, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console(markup=False, highlight=False)
+err = Console(stderr=True, markup=False, highlight=False)
+
+FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
+FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a leaf: campaign.budget.population=8.", metavar="PATH=VALUE"),
+]
+EvaluatorOption = Annotated[
+    str | None, typer.Option("--evaluator", help="Where candidates are trained: ray or serial.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Candidates at a time, on Ray.", min=1)]
+AddressOption = Annotated[
+    str | None, typer.Option("--ray-address", help="A running Ray cluster, such as auto.")
+]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Search for adversarially robust neural networks: launch, inspect, export."""

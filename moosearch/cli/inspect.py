@@ -1,0 +1,162 @@
+"""Inspect: status, front; and what can be written in a search space file: validate, list."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moosearch.cli.app import FolderArgument, SetOption, app, err, out
+from moosearch.cli.tables import front_table
+from moosearch.errors import SpecError, nearest
+from moosearch.pareto.front import value_text
+
+
+@app.command()
+def status(folder: FolderArgument) -> None:
+    """Say how far a campaign is."""
+    from moosearch.campaign.campaign import Campaign
+    from moosearch.campaign.report import hypervolume_table
+
+    campaign = Campaign(folder)
+    header, evaluations = campaign.header, campaign.evaluations
+    generation, working = campaign.current
+    known = {e.candidate.id for e in evaluations}
+    waiting = [identity for identity in working if identity not in known]
+    failed = [e for e in evaluations if e.status == "failed"]
+    total = header.population * header.generations
+    running = campaign.folder.running
+    waiting_are = "running or waiting" if running else "unfinished"
+    state = "running" if running else "finished" if campaign.finished else "stopped"
+    out.print(
+        f"{header.name}: {state}; generation {generation}/{header.generations}, "
+        f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
+        f"{len(failed)} failed; {header.algorithm}, seed {header.seed}",
+        soft_wrap=True,
+    )
+    table = Table("generation", "candidates", "failed", "front", "hypervolume")
+    for row in hypervolume_table(evaluations, header).itertuples():
+        table.add_row(
+            str(row.generation),
+            str(row.evaluations),
+            str(row.failed),
+            str(row.front),
+            f"{row.hypervolume:.4f}",
+        )
+    out.print(table)
+    for objective in header.objectives:
+        if campaign.front.members:
+            best = campaign.front.best(objective.key)
+            value = value_text(best.objectives[objective.key])
+            out.print(f"best {objective.key}: {value} ({best.candidate.id})")
+    for evaluation in failed:
+        out.print(f"failed {evaluation.candidate.id}: {evaluation.reason}")
+    if state == "stopped":
+        out.print(f"go on with `moosearch resume {folder}`")
+
+
+@app.command()
+def front(
+    folder: FolderArgument,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the plots, and name them.")] = False,
+    pick: Annotated[
+        str | None, typer.Option("--pick", help="Show one member: knee, best:OBJECTIVE or an id.")
+    ] = None,
+) -> None:
+    """Show the Pareto front: the members, with their objectives and genes."""
+    from moosearch.campaign.campaign import Campaign
+    from moosearch.pareto import Front
+
+    campaign = Campaign(folder)
+    shown = campaign.front
+    if pick is not None:
+        shown = Front((campaign.evaluation(pick),), shown.objectives)
+    if csv:
+        typer.echo(shown.to_frame().to_csv(index=False), nl=False)
+    elif as_json:
+        rows = [
+            {
+                "id": e.candidate.id,
+                "objectives": dict(e.objectives),
+                "metrics": dict(e.metrics),
+                "genome": dict(e.candidate.genome),
+                "spec": e.candidate.spec,
+            }
+            for e in shown
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        out.print(front_table(campaign, shown))
+    if plot:
+        for path in campaign.plot():
+            err.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="A search space file.", metavar="FILE")] = None,
+    assignments: SetOption = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of search space files.")
+    ] = False,
+) -> None:
+    """Check a search space file as a whole, without starting anything."""
+    from moosearch.campaign.plan import make_plan
+    from moosearch.campaign.schema import json_schema
+    from moosearch.space.files import load, override
+
+    if schema:
+        typer.echo(json.dumps(json_schema(), indent=2))
+        return
+    if file is None:
+        raise SpecError("validate: name a search space FILE, or ask for --schema.")
+    plan = make_plan(override(load(file), assignments or []))
+    size = plan.space.size
+    count = "infinitely many" if size == float("inf") else f"{int(size):,}"
+    out.print(
+        f"{file} is valid: {len(plan.space.genes())} genes, {count} candidates, {plan.corners} corners built",
+        soft_wrap=True,
+    )
+    table = Table()
+    table.add_column("gene", overflow="fold")  # whole, so that it can be copied into --set
+    table.add_column("values")
+    for path, gene in plan.space.genes().items():
+        labels = getattr(gene, "labels", None)
+        text = " | ".join(map(str, labels)) if labels else json.dumps(gene.to_tree())
+        table.add_row(path, text)
+    out.print(table)
+    objectives = Table("objective", "sense", "unit", "reference point")
+    for info in plan.objectives:
+        objectives.add_row(info.key, info.sense, info.unit, value_text(info.reference))
+    out.print(objectives)
+    for constraint in plan.constraints:
+        out.print(f"constraint: {constraint}")
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="datasets, architectures, attacks, losses, ...")] = None,
+    imports: Annotated[
+        list[str] | None, typer.Option("--import", help="A module that registers plug-ins.")
+    ] = None,
+) -> None:
+    """Say what can be named in a search space file, with its parameters and defaults."""
+    from moosearch.campaign.plan import import_plugins
+    from moosearch.campaign.spec import REGISTRIES
+    from moosearch.errors import Place
+    from moosearch.registry import describe
+
+    import_plugins(imports, Place(shown=("--import",)))
+    if kind is not None and kind not in REGISTRIES:
+        raise SpecError(f"list: there are no '{kind}'. {nearest(kind, REGISTRIES)}")
+    for plural in [kind] if kind else REGISTRIES:
+        registry = REGISTRIES[plural]
+        table = Table("name", "what it is", "parameters", title=plural, title_justify="left")
+        for name in registry:
+            cls = registry.get(name)
+            summary = (cls.__doc__ or "").strip().split("\n")[0]
+            table.add_row(name, summary, describe(cls))
+        out.print(table)

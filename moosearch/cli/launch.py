@@ -1,0 +1,133 @@
+"""Launch: search, resume, train."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moosearch.cli.app import (
+    AddressOption,
+    EvaluatorOption,
+    FileArgument,
+    FolderArgument,
+    SetOption,
+    WorkersOption,
+    app,
+    err,
+    out,
+)
+from moosearch.cli.tables import front_table
+from moosearch.errors import SpecError
+from moosearch.pareto.front import value_text
+
+
+@app.command()
+def search(
+    file: FileArgument,
+    assignments: SetOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The campaign's folder; results/NAME if not given.")
+    ] = None,
+    evaluator: EvaluatorOption = None,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+) -> None:
+    """Launch a campaign, or go on with the same one."""
+    from moosearch.campaign.campaign import search as launch
+    from moosearch.campaign.progress import TerminalProgress
+
+    overrides = [*(assignments or []), *_evaluator_overrides(evaluator, workers, ray_address)]
+    with _interruptible(), TerminalProgress(out) as progress:
+        campaign = launch(file, out=to, overrides=overrides, observer=progress)
+    _finish(campaign)
+
+
+@app.command()
+def resume(
+    folder: FolderArgument,
+    evaluator: EvaluatorOption = None,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+) -> None:
+    """Go on with an interrupted campaign; nothing is evaluated twice."""
+    from moosearch.campaign.campaign import resume as go_on
+    from moosearch.campaign.progress import TerminalProgress
+
+    overrides = _evaluator_overrides(evaluator, workers, ray_address)
+    with _interruptible(), TerminalProgress(out) as progress:
+        campaign = go_on(folder, overrides=overrides, observer=progress)
+    _finish(campaign)
+
+
+@app.command()
+def train(
+    file: FileArgument,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Choose a gene, training.loss=trades, or override a leaf.", metavar="PATH=VALUE"
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The folder; results/NAME-ID if not given.")
+    ] = None,
+) -> None:
+    """Train one recipe outside a search; genes not chosen take their first option or middle value."""
+    from moosearch.campaign.campaign import train as launch
+    from moosearch.campaign.progress import TrainingProgress
+
+    with _interruptible():
+        campaign = launch(file, assignments=assignments or [], out=to, observer=TrainingProgress(out))
+    (evaluation,) = campaign.evaluations
+    if evaluation.status == "failed":
+        out.print(f"failed: {evaluation.reason}", soft_wrap=True)
+        raise typer.Exit(3)
+    values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+    for constraint, violation in evaluation.violations.items():
+        if violation > 0:
+            out.print(f"constraint not met: {constraint}")
+    out.print(
+        f"candidate {evaluation.candidate.id}: {values}; best epoch {evaluation.provenance['best_epoch']}; "
+        f"{evaluation.seconds['train']:.1f} s of training; in {campaign.folder.root}",
+        soft_wrap=True,
+    )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a campaign with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("interrupted: what was evaluated is stored; go on with `moosearch resume DIR`.")
+        raise typer.Exit(130) from None
+
+
+def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
+    overrides = [f"campaign.evaluator={name}"] if name is not None else []
+    if name is None and (workers is not None or address is not None):
+        overrides.append("campaign.evaluator.name=ray")
+    if workers is not None and name != "serial":
+        overrides.append(f"campaign.evaluator.workers={workers}")
+    if workers is not None and workers > 1 and name == "serial":
+        raise SpecError("--workers: serial has one worker. Use --evaluator ray for more.")
+    if address is not None:
+        overrides.append(f"campaign.evaluator.address={address}")
+    return overrides
+
+
+def _finish(campaign: Any) -> None:
+    """Print what came of a campaign, draw its plots, and end with 3 where some candidates failed."""
+    plots = campaign.plot()
+    out.print(front_table(campaign))
+    evaluations = campaign.evaluations
+    failed = sum(e.status == "failed" for e in evaluations)
+    out.print(
+        f"{len(evaluations)} candidates, {failed} failed; hypervolume "
+        f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
+        soft_wrap=True,
+    )
+    if failed:
+        raise typer.Exit(3)

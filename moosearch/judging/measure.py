@@ -1,0 +1,211 @@
+"""Accuracy of a trained network: clean, and under attacks, image by image."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from moosearch.attacks import Attack, seek
+from moosearch.data import Split, Task, labels_of
+from moosearch.errors import EvaluationError
+from moosearch.models import RobustNet
+from moosearch.models.frozen import FrozenTwin
+from moosearch.seeding import derive_seed, torch_generator
+
+BATCH = 512
+"""Images that are attacked at a time, as long as they are small."""
+
+BATCH_NUMBERS = BATCH * 3 * 32 * 32
+"""Pixel values that are attacked at a time, whatever the images: the bound on memory."""
+
+Progress = Callable[[str, int, int], None]
+"""Is told the attack's name, the images done and how many there are."""
+
+
+def batch_size(images: Split) -> int:
+    """Return how many images are attacked at a time: 512 of 32 x 32 pixels in color, fewer of larger ones."""
+    return max(1, min(BATCH, BATCH_NUMBERS // math.prod(images.x.shape[1:])))
+
+
+@torch.no_grad()
+def correct_clean(net: RobustNet, images: Split) -> Tensor:
+    """Mark the images that are classified rightly: (N,) booleans.
+
+    Raises:
+        EvaluationError: The logits are not finite.
+    """
+    net.eval()
+    return torch.cat([_right(net, batch.x, batch.y) for batch in images.batches(batch_size(images))])
+
+
+def correct_under(
+    net: RobustNet, images: Split, tasks: tuple[Task, ...], attacks: Sequence[Attack], *, seed: int
+) -> Tensor:
+    """Mark the images that are classified rightly as they are *and* under every attack.
+
+    Each attack is run only on what withstood those before it: the cheap worst case, for the search.
+
+    Args:
+        net: The network.
+        images: N images, on the network's device.
+        tasks: The dataset's tasks.
+        attacks: One or more attacks.
+        seed: Decides the random starts. It does not depend on the candidate: all candidates meet the
+            same random numbers batch by batch, so differences between them are not noise.
+
+    Returns:
+        (N,) booleans.
+    """
+    net.eval()
+    twin = twin_of(net)
+    marks = []
+    for number, batch in enumerate(images.batches(batch_size(images))):
+        right = _right(net, batch.x, batch.y)
+        labels = labels_of(tasks, batch.y)
+        for index, attack in enumerate(attacks):
+            rows = right.nonzero().squeeze(1)
+            if not len(rows):
+                break
+            generator = _generator(seed, number, attack, attacks[:index].count(attack), batch.x.device)
+            found = seek(attack, twin, batch.x, labels, rows=rows, generator=generator)
+            right[rows] = _right(net, found.x_adv, batch.y[rows])
+        marks.append(right)
+    return torch.cat(marks)
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack did to N images.
+
+    Attributes:
+        attack: The attack.
+        robust: (N,) booleans: right as they are and under the attack.
+        distance: (N,) length, in the attack's norm, of the perturbation of each image that was fooled, also
+            beyond the attack's radius where the attack minimizes lengths; NaN where none was found.
+        seconds: Wall-clock time.
+        images: Images attacked: those that are right as they are.
+    """
+
+    attack: Attack
+    robust: Tensor
+    distance: Tensor
+    seconds: float
+    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all images that withstood, in [0, 1]."""
+        return fraction(self.robust)
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """What is known of a network on N images.
+
+    Attributes:
+        clean: (N,) booleans: right as they are.
+        attacked: What each attack did, by name.
+    """
+
+    clean: Tensor
+    attacked: Mapping[str, Attacked] = field(default_factory=dict)
+
+    @property
+    def worst_case(self) -> Tensor:
+        """(N,) booleans: right as they are and under every attack."""
+        marks = self.clean.clone()
+        for each in self.attacked.values():
+            marks &= each.robust
+        return marks
+
+    @property
+    def average_robust(self) -> float:
+        """Mean accuracy over the attacks, Avg-Robust of Hotegni & Peitz 2024; NaN without attacks."""
+        accuracies = [each.accuracy for each in self.attacked.values()]
+        return sum(accuracies) / len(accuracies) if accuracies else math.nan
+
+
+def judge(
+    net: RobustNet,
+    images: Split,
+    tasks: tuple[Task, ...],
+    attacks: Mapping[str, Attack],
+    *,
+    seed: int,
+    batch: int = 0,
+    progress: Progress | None = None,
+) -> Judgment:
+    """Run every attack on every image that is right as it is, whatever the other attacks did.
+
+    Args:
+        net: The network.
+        images: N images, on the network's device.
+        tasks: The dataset's tasks.
+        attacks: Attacks by name.
+        seed: Decides the random numbers, as in `correct_under`.
+        batch: Images at a time; 0 for `batch_size`.
+        progress: Is told how far it is, after every batch.
+    """
+    net.eval()
+    twin, size = twin_of(net), batch or batch_size(images)
+    clean = correct_clean(net, images)
+    total, attacked = int(clean.sum()), {}
+    for name, attack in attacks.items():
+        start, done = time.perf_counter(), 0
+        robust, distance = clean.clone(), torch.full(clean.shape, torch.nan, device=clean.device)
+        _tell(progress, name, 0, total)
+        for number, part in enumerate(images.batches(size)):
+            here = slice(number * size, number * size + len(part))
+            rows = clean[here].nonzero().squeeze(1)
+            if not len(rows):
+                continue
+            labels, y = labels_of(tasks, part.y), part.y[rows]
+            generator = _generator(seed, number, attack, 0, part.x.device)
+            found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
+            withstood = _right(net, found.x_adv, y)
+            fooled = ~withstood | ~_right(net, found.outside, y)
+            robust[here][rows] = withstood
+            distance[here][rows[fooled]] = found.distance[fooled]
+            done += len(rows)
+            _tell(progress, name, done, total)
+        attacked[name] = Attacked(attack, robust, distance, time.perf_counter() - start, total)
+    return Judgment(clean, attacked)
+
+
+def twin_of(net: RobustNet) -> FrozenTwin:
+    """Return the network as attacks meet it: in float32, faster, and the same up to rounding.
+
+    Whether an image fools is always asked of the network itself.
+    """
+    return FrozenTwin(net, memory_format=torch.channels_last)
+
+
+def fraction(marks: Tensor) -> float:
+    """Return the share of marked images as an exact quotient of counts: (N,) -> [0, 1]."""
+    return int(marks.sum()) / len(marks)
+
+
+def _tell(progress: Progress | None, name: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(name, done, total)
+
+
+@torch.no_grad()
+def _right(net: RobustNet, x: Tensor, y: Tensor) -> Tensor:
+    logits = net(x)
+    if not torch.isfinite(logits).all():
+        raise EvaluationError("the logits of the trained network are not finite: diverged")
+    right: Tensor = logits.argmax(dim=1) == y
+    return right
+
+
+def _generator(seed: int, batch: int, attack: Attack, again: int, device: torch.device) -> torch.Generator:
+    """Return an attack's own random numbers: what else is listed does not change them.
+
+    An attack listed twice starts anew.
+    """
+    purpose = f"batch {batch}, {attack!r}" + (f", {again}" if again else "")
+    return torch_generator(derive_seed(seed, purpose), device)

@@ -1,0 +1,62 @@
+"""What a judgment says, as plain data for JSON and tables: counts, intervals, distances, speed."""
+
+import math
+from typing import Annotated, Any
+
+from scipy.stats import binomtest
+from torch import Tensor
+
+from moosearch.attacks import ATTACKS, Attack
+from moosearch.judging.measure import Attacked, Judgment
+from moosearch.registry import to_tree
+
+CONFIDENCE = 0.95
+
+
+def wilson(correct: int, images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the Wilson score interval of a fraction: (low, high) in [0, 1].
+
+    Args:
+        correct: Images that count, in [0, images].
+        images: Number of images, > 0.
+        confidence: How often such intervals hold the true fraction, in (0, 1).
+
+    Source: Wilson 1927, eq. 7.
+    """
+    interval = binomtest(correct, images).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def share(marks: Tensor) -> dict[str, Any]:
+    """Return what (N,) booleans say: ``correct``, ``accuracy`` and its Wilson ``interval``."""
+    correct, images = int(marks.sum()), len(marks)
+    return {"correct": correct, "accuracy": correct / images, "interval": list(wilson(correct, images))}
+
+
+def record(judgment: Judgment) -> dict[str, Any]:
+    """Return a judgment as plain data.
+
+    Returns:
+        ``images``; ``clean`` and ``worst_case`` as `share` writes them; ``average_robust`` (None without
+        attacks); ``attacks``: by name a `share` with the ``attack`` as in a search space file,
+        ``mean_distance`` of the images fooled (None where there are none), ``seconds`` and
+        ``images_per_second`` (None where no image was attacked).
+    """
+    average = judgment.average_robust
+    return {
+        "images": len(judgment.clean),
+        "clean": share(judgment.clean),
+        "worst_case": share(judgment.worst_case),
+        "average_robust": None if math.isnan(average) else average,
+        "attacks": {name: _attacked(each) for name, each in judgment.attacked.items()},
+    }
+
+
+def _attacked(each: Attacked) -> dict[str, Any]:
+    fooled = each.distance[~each.distance.isnan()]
+    return share(each.robust) | {
+        "attack": to_tree(each.attack, Annotated[Attack, ATTACKS]),
+        "mean_distance": float(fooled.mean()) if len(fooled) else None,
+        "seconds": each.seconds,
+        "images_per_second": each.images / each.seconds if each.images and each.seconds else None,
+    }
