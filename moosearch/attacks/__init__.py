@@ -1,8 +1,23 @@
 """Who perturbs: attacks, for training and for judging."""
 
-from moosearch.attacks import gradient, multitask  # noqa: F401 (registers)
+from moosearch.attacks import carlini_wagner, gradient, minimal, multitask, noise, transfer  # noqa: F401 (registers)
 from moosearch.attacks.attack import ATTACKS, Attack, Found, perturb, seek
+from moosearch.attacks.autoattack import AttackWarning
 from moosearch.attacks.ball import Norm, Threat
 from moosearch.attacks.geometry import angle, task_perturbations
+from moosearch.attacks.suite import check_attacks, named_attacks
 
-__all__ = ["ATTACKS", "Attack", "Found", "Norm", "Threat", "angle", "perturb", "seek", "task_perturbations"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackWarning",
+    "Found",
+    "Norm",
+    "Threat",
+    "angle",
+    "check_attacks",
+    "named_attacks",
+    "perturb",
+    "seek",
+    "task_perturbations",
+]

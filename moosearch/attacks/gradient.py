@@ -63,7 +63,7 @@ def pgd(
 SURE = 1e-4
 """Margin from which an image counts as fooling while it is looked for: rounding cannot take it back."""
 
-WORTHWHILE = 0.75
+WORTHWHILE = 0.95
 """Share of the images still walking below which a batch is made smaller: each size costs preparation."""
 
 
@@ -320,11 +320,11 @@ class Pgd(IterativeAttack):
         """Look for images that fool; an image is left alone as soon as it does."""
         loss = LOSSES[self.objective]
         found, left = torch.empty_like(x[rows]), torch.arange(len(rows), device=x.device)
-        for _ in range(self.restarts):
+        for number in range(self.restarts):
             # Drawn for the whole batch: what became of the others changes nothing.
             start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
             chosen = rows[left]
-            found[left], fooled = pgd_until_fooled(
+            x_adv, fooled = pgd_until_fooled(
                 net,
                 loss,
                 x[chosen],
@@ -336,6 +336,9 @@ class Pgd(IterativeAttack):
                 steps=self.steps,
                 norm=self.norm,
             )
+            # What an earlier start left just beyond the boundary is not given up for nothing.
+            better = fooled if number else slice(None)
+            found[left[better]] = x_adv[better]
             left = left[~fooled]
             if not len(left):
                 break

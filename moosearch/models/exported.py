@@ -3,7 +3,7 @@
 import importlib
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from safetensors.torch import load_file
 
@@ -13,6 +13,42 @@ from moosearch.models.architecture import ARCHITECTURES, Architecture, build_net
 from moosearch.models.network import RobustNet
 from moosearch.registry import build
 from moosearch.space.files import load
+
+
+class Signature(NamedTuple):
+    """What an exported network takes and what it tells apart.
+
+    Attributes:
+        shape: (C, H, W) of an image.
+        classes: Names of the classes.
+    """
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
+def signature(folder: Path | str) -> Signature:
+    """Read what an exported network is about, without loading it.
+
+    Args:
+        folder: A folder that `moosearch export` wrote.
+
+    Raises:
+        ExportError: The folder is no export, or its manifest is not that of one.
+    """
+    folder = Path(folder)
+    for name in ("spec.yaml", "manifest.json", "weights.safetensors"):
+        if not (folder / name).is_file():
+            raise ExportError(
+                f"{folder}: no exported model here, `{name}` is missing. "
+                "Write one with `moosearch export DIR`."
+            )
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        _, channels, height, width = manifest["input"]["shape"]
+        return Signature((channels, height, width), tuple(manifest["output"]["classes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{folder}/manifest.json: not the manifest of an export: {error!r}") from error
 
 
 def load_exported(folder: Path | str) -> RobustNet:
@@ -28,29 +64,18 @@ def load_exported(folder: Path | str) -> RobustNet:
         ExportError: The folder is no export, or its files do not belong together.
     """
     folder = Path(folder)
-    missing = [
-        name
-        for name in ("spec.yaml", "manifest.json", "weights.safetensors")
-        if not (folder / name).is_file()
-    ]
-    if missing:
-        raise ExportError(
-            f"{folder}: no exported model here, `{missing[0]}` is missing. "
-            "Write one with `moosearch export DIR`."
-        )
+    shape, classes = signature(folder)
     document = load(folder / "spec.yaml")
-    for module in document.data.get("imports") or []:
-        importlib.import_module(module)
     place = document.place.child("candidate").child("architecture")
-    architecture = build(
-        Annotated[Architecture, ARCHITECTURES], document.data["candidate"]["architecture"], place
-    )
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        channels, height, width = manifest["input"]["shape"][1:]
-        task = Task.main(manifest["output"]["classes"])
-        net = build_network(architecture, (channels, height, width), (task,), seed=0)
+        for module in document.data.get("imports") or []:
+            importlib.import_module(module)
+        architecture: Architecture = build(
+            Annotated[Architecture, ARCHITECTURES], document.data["candidate"]["architecture"], place
+        )
+        net = build_network(architecture, shape, (Task.main(classes),), seed=0)
         net.deployed().load_state_dict(load_file(folder / "weights.safetensors"))
-    except Exception as error:
-        raise ExportError(f"{folder}: its files do not belong together: {error}") from error
+    except Exception as error:  # whatever a user's own module or a damaged file does
+        reason = " ".join(str(error).split())
+        raise ExportError(f"{folder}: its files do not belong together: {reason}") from error
     return net.eval()

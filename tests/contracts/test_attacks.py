@@ -1,6 +1,8 @@
-"""What every attack promises, through `perturb`. A new plug-in is covered as soon as it is registered."""
+"""What every attack promises, through `perturb` and `seek`. A new plug-in is covered as it is registered."""
 
 import itertools
+import json
+import warnings
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, get_args
 
@@ -8,20 +10,40 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
-from moosearch.attacks import ATTACKS, Attack, perturb
+from moosearch.attacks import ATTACKS, Attack, AttackWarning, perturb, seek
 from moosearch.attacks.attack import Mode
 from moosearch.attacks.ball import BALLS, Norm
 from moosearch.data import labels_of
 from moosearch.data.digits import Digits
-from moosearch.models import build_network
+from moosearch.models import RobustNet, build_network
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build, field_hints, to_tree
 from moosearch.seeding import torch_generator
 
 TASKS = Digits(auxiliary=("odd_even", "prime_composite")).tasks
 HINT = Annotated[Attack, ATTACKS]
+
+QUICK = {
+    "apgd": {"steps": 2},
+    "autoattack": {"steps": 2, "queries": 3, "targets": 1},
+    "cw_l2": {"steps": 2, "binary_search_steps": 2},
+    "cw_linf": {"steps": 2},
+    "deepfool": {"steps": 2, "candidates": 4},
+    "fab": {"steps": 2},
+    "noise": {"draws": 2},
+    "square": {"queries": 5},
+    "transfer": {"attack": {"name": "pgd", "steps": 2}},
+}
+"""Less effort than by default, for attacks that take their time."""
+
+KEEPERS = {"apgd", "autoattack", "cw_l2", "cw_linf", "deepfool", "fab", "square"}
+"""Attacks that give an image back as it was where they cannot fool, or need not."""
+
+COUNTERS = {"apgd", "autoattack", "square"}
+"""Attacks whose library draws random numbers for as many images as are still right."""
 
 
 def variants(**options):
@@ -35,13 +57,45 @@ def variants(**options):
     ]
 
 
-ALONE = [*variants(), *variants(norm=("l2",)), *variants(targeted=("random", "least_likely"))]
+OPTIONS = [
+    {"name": "apgd", "objective": "dlr", "restarts": 2},
+    {"name": "apgd", "objective": "dlr", "targets": 2, "norm": "l2"},
+    {"name": "fab", "targets": 2, "restarts": 2},
+    {"name": "fab", "targets": 2, "restarts": 2, "norm": "l2"},
+]
+ALONE = [
+    *variants(),
+    *variants(norm=("l2",)),
+    *variants(targeted=("random", "least_likely")),
+    *(pytest.param(options, id="-".join(map(str, options.values()))) for options in OPTIONS),
+]
 TOGETHER = variants(mode=("train",), norm=("linf", "l2"))
 
 
+@pytest.fixture(scope="module")
+def surrogate(tmp_path_factory):
+    """An export, as far as loading it goes."""
+    folder = tmp_path_factory.mktemp("surrogate")
+    net = build_network(SmallCnn(width=3, depth=2), (1, 8, 8), TASKS[:1], seed=7)
+    (folder / "spec.yaml").write_text("candidate: {architecture: {name: small_cnn, width: 3, depth: 2}}")
+    output = {"classes": list(TASKS[0].groups)}
+    (folder / "manifest.json").write_text(
+        json.dumps({"input": {"shape": ["batch", 1, 8, 8]}, "output": output})
+    )
+    save_file(net.deployed().state_dict(), folder / "weights.safetensors")
+    return folder
+
+
+def make(options, surrogate):
+    """Build an attack, quickened, and with a surrogate where it needs one."""
+    name = options["name"]
+    needed = {"surrogate": str(surrogate)} if "surrogate" in field_hints(ATTACKS.get(name)) else {}
+    return build(HINT, QUICK.get(name, {}) | needed | options)
+
+
 @pytest.fixture(params=ALONE + TOGETHER)
-def attack(request):
-    return build(HINT, request.param)
+def attack(request, surrogate):
+    return make(request.param, surrogate)
 
 
 def assert_in_ball(attack, x, x_adv):
@@ -124,10 +178,10 @@ def test_ball_and_mode_are_known_ones(attack):
     random_start=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-def test_result_is_in_a_ball_of_any_size(options, eps, step, random_start, seed):
+def test_result_is_in_a_ball_of_any_size(surrogate, options, eps, step, random_start, seed):
     known = field_hints(ATTACKS.get(options["name"]))
     sizes = {"eps": eps, "step": step, "random_start": random_start}
-    attack = build(HINT, options | {key: value for key, value in sizes.items() if key in known})
+    attack = make(options | {key: value for key, value in sizes.items() if key in known}, surrogate)
     x, y = batch(seed=seed)
     assert_in_ball(attack, x, moved(attack, SMALL.eval(), x, y))
 
@@ -185,7 +239,9 @@ def test_batch_of_one(attack, net):
     assert_in_ball(attack, x, x_adv)
 
 
-@pytest.mark.parametrize("attack", ALONE, indirect=True)
+@pytest.mark.parametrize(
+    "attack", [each for each in ALONE if each.values[0]["name"] not in COUNTERS], indirect=True
+)
 def test_images_of_a_batch_do_not_influence_one_another(attack, net):
     x, y = batch()
     expected = moved(attack, net, x, y)
@@ -218,6 +274,9 @@ def test_memory_format_stays(attack, net):
     torch.testing.assert_close(moved(attack, net, last, y), moved(attack, net, x, y))
 
 
+@pytest.mark.parametrize(
+    "attack", [each for each in ALONE + TOGETHER if each.values[0]["name"] not in KEEPERS], indirect=True
+)
 def test_attack_with_a_radius_moves_every_image(attack, net):
     x, y = batch()
     distances = (moved(attack, net, x, y) - x).abs().amax(dim=(1, 2, 3))
@@ -225,8 +284,8 @@ def test_attack_with_a_radius_moves_every_image(attack, net):
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if ATTACKS.get(name).multitask])
-def test_wrong_number_of_tasks_is_refused_by_attacks_on_several_tasks(name, net):
-    attack = build(HINT, name)
+def test_wrong_number_of_tasks_is_refused_by_attacks_on_several_tasks(name, net, surrogate):
+    attack = make({"name": name}, surrogate)
     x, y = batch()
     before = prepare(net, training=True)
     with pytest.raises(ValueError, match="zip"):
@@ -235,8 +294,8 @@ def test_wrong_number_of_tasks_is_refused_by_attacks_on_several_tasks(name, net)
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if not ATTACKS.get(name).multitask])
-def test_attacks_on_one_task_ignore_the_labels_of_others(name, net):
-    attack = build(HINT, name)
+def test_attacks_on_one_task_ignore_the_labels_of_others(name, net, surrogate):
+    attack = make({"name": name}, surrogate)
     x, y = batch()
     alone = perturb(attack, net, x, labels_of(TASKS[:1], y), generator=torch_generator(0))
     assert torch.equal(moved(attack, net, x, y), alone)
@@ -244,6 +303,97 @@ def test_attacks_on_one_task_ignore_the_labels_of_others(name, net):
 
 def test_fields_round_trip_through_plain_data(attack):
     assert build(HINT, to_tree(attack, HINT)) == attack
+
+
+ROWS = torch.tensor([4, 1, 5])
+
+
+def sought(attack, net, x, y, rows=ROWS, seed=0):
+    return seek(attack, net, x, labels_of(TASKS, y), rows=rows, generator=torch_generator(seed))
+
+
+@pytest.mark.parametrize("attack", ALONE, indirect=True)
+def test_rows_asked_for_come_back_in_their_order_and_in_the_ball(attack, net):
+    x, y = batch()
+    before = x.clone()
+    found = sought(attack, net, x, y)
+    assert found.x_adv.shape == found.outside.shape == x[ROWS].shape
+    assert found.distance.shape == ROWS.shape
+    assert_in_ball(attack, x[ROWS], found.x_adv)
+    lengths = (found.outside - x[ROWS]).flatten(1).norm(float("inf") if attack.norm == "linf" else 2, dim=1)
+    torch.testing.assert_close(found.distance, lengths)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("attack", ALONE, indirect=True)
+def test_images_that_are_not_asked_for_do_not_matter(attack, net):
+    x, y = batch()
+    expected = sought(attack, net, x, y).x_adv
+    others = [0, 2, 3]
+    x[others], y[others] = 1 - x[others], (y[others] + 1) % 10
+    torch.testing.assert_close(sought(attack, net, x, y).x_adv, expected)
+
+
+@pytest.mark.parametrize("attack", ALONE, indirect=True)
+def test_seeking_is_decided_by_its_generator_and_leaves_the_network_and_the_global_one_alone(attack, net):
+    x, y = batch()
+    torch.manual_seed(1)
+    first = sought(attack, net, x, y, seed=3).x_adv
+    torch.manual_seed(2)
+    before, generator = prepare(net, training=True), torch.get_rng_state()
+    assert torch.equal(sought(attack, net, x, y, seed=3).x_adv, first)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert_same_state(before, state(net))
+
+
+class Steps(nn.Module):
+    """Rounds, with a gradient that is zero everywhere."""
+
+    def forward(self, x):
+        return (4 * x).round()
+
+
+def stepped(classes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trunk = nn.Sequential(Steps(), nn.Flatten(), nn.Linear(64, 8), nn.ReLU())
+        return RobustNet(trunk, 8, 1, [classes]).eval()
+
+
+EDGES = {
+    "one image": (lambda net, x: net(x).argmax(1), 10, 1),
+    "all right": (lambda net, x: net(x).argmax(1), 10, 6),
+    "all wrong": (lambda net, x: net(x).argmin(1), 10, 6),
+    "constant images": (lambda net, x: net(x.fill_(0.5)).argmax(1), 10, 6),
+    "black and white": (lambda net, x: net(x.round_()).argmax(1), 10, 6),
+    "three classes": (lambda net, x: net(x).argmax(1), 3, 6),
+    "two classes": (lambda net, x: net(x).argmax(1), 2, 6),
+}
+
+
+@pytest.mark.parametrize("zero_gradient", [False, True], ids=["smooth", "zero gradient"])
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("norm", list(BALLS))
+def test_edges(edge, zero_gradient, norm, surrogate):
+    """No attack stumbles, whatever the images and the network are like."""
+    labels_for, classes, size = EDGES[edge]
+    net = stepped(classes)
+    if not zero_gradient:
+        net.trunk[0] = nn.Identity()
+    x = batch(size)[0]
+    with torch.no_grad():
+        labels = (labels_for(net, x),)
+    for name in ATTACKS:
+        hints = field_hints(ATTACKS.get(name))
+        if ATTACKS.get(name).multitask or ("surrogate" in hints and classes != 10):
+            continue
+        attack = make({"name": name} | ({"norm": norm} if "norm" in hints else {}), surrogate)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AttackWarning)
+            found = seek(attack, net, x, labels, rows=torch.arange(size), generator=torch_generator(0))
+        assert found.x_adv.isfinite().all(), name
+        assert found.outside.isfinite().all(), name
+        assert_in_ball(attack, x, found.x_adv)
 
 
 @dataclass(frozen=True)
