@@ -1,5 +1,13 @@
 """How a trained network is judged: attacked image by image, with intervals, and doubts where they are due."""
 
-from moosearch.judging.measure import Attacked, Judgment, correct_clean, correct_under, fraction, judge
+from moosearch.judging.measure import (
+    Attacked,
+    Judgment,
+    correct_clean,
+    correct_under,
+    fraction,
+    judge,
+    judgments,
+)
 
-__all__ = ["Attacked", "Judgment", "correct_clean", "correct_under", "fraction", "judge"]
+__all__ = ["Attacked", "Judgment", "correct_clean", "correct_under", "fraction", "judge", "judgments"]

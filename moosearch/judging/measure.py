@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -31,14 +31,20 @@ def batch_size(images: Split) -> int:
 
 
 @torch.no_grad()
-def correct_clean(net: RobustNet, images: Split) -> Tensor:
+def correct_clean(net: RobustNet, images: Split, *, batch: int = 0) -> Tensor:
     """Mark the images that are classified rightly: (N,) booleans.
+
+    Args:
+        net: The network.
+        images: N images, on the network's device.
+        batch: Images at a time; 0 for `batch_size`.
 
     Raises:
         EvaluationError: The logits are not finite.
     """
     net.eval()
-    return torch.cat([_right(net, batch.x, batch.y) for batch in images.batches(batch_size(images))])
+    parts = images.batches(batch or batch_size(images))
+    return torch.cat([_right(net, part.x, part.y) for part in parts])
 
 
 def correct_under(
@@ -145,14 +151,30 @@ def judge(
         images: N images, on the network's device.
         tasks: The dataset's tasks.
         attacks: Attacks by name.
-        seed: Decides the random numbers, as in `correct_under`.
+        seed: Decides the random numbers, as in `correct_under`. An image's depend on its batch too.
         batch: Images at a time; 0 for `batch_size`.
         progress: Is told how far it is, after every batch.
     """
-    net.eval()
-    twin, size = twin_of(net), batch or batch_size(images)
-    clean = correct_clean(net, images)
-    total, attacked = int(clean.sum()), {}
+    *_, judgment = judgments(net, images, tasks, attacks, seed=seed, batch=batch, progress=progress)
+    return judgment
+
+
+def judgments(
+    net: RobustNet,
+    images: Split,
+    tasks: tuple[Task, ...],
+    attacks: Mapping[str, Attack],
+    *,
+    seed: int,
+    batch: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[Judgment]:
+    """Judge as `judge` does, and yield what is known before the first attack and after each one."""
+    size = batch or batch_size(images)
+    clean = correct_clean(net, images, batch=size)
+    judgment, twin = Judgment(clean), twin_of(net)
+    yield judgment
+    total = int(clean.sum())
     for name, attack in attacks.items():
         start, done = time.perf_counter(), 0
         robust, distance = clean.clone(), torch.full(clean.shape, torch.nan, device=clean.device)
@@ -165,14 +187,21 @@ def judge(
             labels, y = labels_of(tasks, part.y), part.y[rows]
             generator = _generator(seed, number, attack, 0, part.x.device)
             found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
-            withstood = _right(net, found.x_adv, y)
-            fooled = ~withstood | ~_right(net, found.outside, y)
-            robust[here][rows] = withstood
+            fooled = ~_right(net, found.x_adv, y)
+            robust[here][rows] = ~fooled
+            # What an attack that minimizes lengths found beyond its radius counts for the length alone.
+            moved_back = (found.outside != found.x_adv).flatten(1).any(dim=1)
+            beyond = (~fooled & moved_back).nonzero().squeeze(1)
+            if len(beyond):
+                fooled[beyond] = ~_right(net, found.outside[beyond], y[beyond])
             distance[here][rows[fooled]] = found.distance[fooled]
             done += len(rows)
             _tell(progress, name, done, total)
-        attacked[name] = Attacked(attack, robust, distance, time.perf_counter() - start, total)
-    return Judgment(clean, attacked)
+        seconds = time.perf_counter() - start
+        judgment = Judgment(
+            clean, {**judgment.attacked, name: Attacked(attack, robust, distance, seconds, total)}
+        )
+        yield judgment
 
 
 def twin_of(net: RobustNet) -> FrozenTwin:

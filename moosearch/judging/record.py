@@ -1,6 +1,7 @@
 """What a judgment says, as plain data for JSON and tables: counts, intervals, distances, speed."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from scipy.stats import binomtest
@@ -38,8 +39,8 @@ def record(judgment: Judgment) -> dict[str, Any]:
 
     Returns:
         ``images``; ``clean`` and ``worst_case`` as `share` writes them; ``average_robust`` (None without
-        attacks); ``attacks``: by name a `share` with the ``attack`` as in a search space file,
-        ``mean_distance`` of the images fooled (None where there are none), ``seconds`` and
+        attacks); ``attacks``: by name a `share` with the ``attack`` as in a search space file, its ``norm``
+        and ``eps``, ``mean_distance`` of the images fooled (None where there are none), ``seconds`` and
         ``images_per_second`` (None where no image was attacked).
     """
     average = judgment.average_robust
@@ -52,10 +53,32 @@ def record(judgment: Judgment) -> dict[str, Any]:
     }
 
 
+def table(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a record as rows: ``clean``, the attacks by name, ``worst_case`` and ``average_robust``.
+
+    Returns:
+        Rows with ``attack``, ``correct``, ``accuracy``, ``low`` and ``high``, and what else is known of it.
+    """
+    marked = {"clean": told["clean"], **told["attacks"], "worst_case": told["worst_case"]}
+    rows = [
+        {"attack": name, **{key: value for key, value in each.items() if key not in ("attack", "interval")}}
+        | dict(zip(("low", "high"), each["interval"], strict=True))
+        for name, each in marked.items()
+    ]
+    return [*rows, {"attack": "average_robust", "accuracy": told["average_robust"]}]
+
+
+def attack_tree(attack: Attack) -> Any:
+    """Return an attack as in a search space file."""
+    return to_tree(attack, Annotated[Attack, ATTACKS])
+
+
 def _attacked(each: Attacked) -> dict[str, Any]:
     fooled = each.distance[~each.distance.isnan()]
     return share(each.robust) | {
-        "attack": to_tree(each.attack, Annotated[Attack, ATTACKS]),
+        "attack": attack_tree(each.attack),
+        "norm": each.attack.norm,
+        "eps": each.attack.eps,
         "mean_distance": float(fooled.mean()) if len(fooled) else None,
         "seconds": each.seconds,
         "images_per_second": each.images / each.seconds if each.images and each.seconds else None,

@@ -1,5 +1,6 @@
 """The front: the non-dominated, feasible evaluations of a campaign, and ways to pick one of them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,15 +124,33 @@ def value_text(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
+def spread_text(mean: float, std: float) -> str:
+    """Write a mean with its standard deviation; NaN, as that of a single value, is left out.
+
+    Example:
+        >>> spread_text(0.95312, 0.00418)
+        '0.9531 ±0.0042'
+    """
+    return value_text(mean) if math.isnan(std) else f"{value_text(mean)} ±{std:.2g}"
+
+
 def to_frame(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
     """Return a pandas frame of evaluations: id, objectives, other metrics and active genes.
 
+    Where candidates were trained repeatedly, ``_std`` columns hold the objectives' standard deviations.
     The columns are the same on every machine and in every run with the same results: nothing that is
     measured in time is in it.
     """
     import pandas as pd
 
-    rows = [{"id": e.candidate.id, **e.objectives, **e.metrics, **e.candidate.genome} for e in evaluations]
+    rows = [
+        {"id": e.candidate.id, **e.objectives, **_deviations(e), **e.metrics, **e.candidate.genome}
+        for e in evaluations
+    ]
     genes = {path for e in evaluations for path in e.candidate.genome}
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in genes))
     return pd.DataFrame(rows, columns=[*columns, *sorted(genes)])
+
+
+def _deviations(evaluation: Evaluation) -> dict[str, float]:
+    return {f"{key}_std": std for key, std in evaluation.deviations.items() if key in evaluation.objectives}

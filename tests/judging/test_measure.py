@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from moosearch.data import Split
 from moosearch.data.digits import Digits
 from moosearch.data.tasks import Task
 from moosearch.judging import measure
-from moosearch.judging.measure import correct_clean, correct_under, fraction
+from moosearch.judging.measure import correct_clean, correct_under, fraction, judge, judgments
 from moosearch.models import RobustNet, build_network
 from moosearch.models.lenet import LeNet
 from moosearch.models.small_cnn import SmallCnn
@@ -207,3 +208,104 @@ def test_network_in_training_mode_is_measured_in_eval_mode(digits_net):
 @pytest.mark.parametrize(("right", "of"), [(0, 3), (1, 3), (3, 3), (7, 360)])
 def test_fraction_is_the_exact_quotient(right, of):
     assert fraction(torch.arange(of) < right) == right / of
+
+
+@dataclass(frozen=True)
+class Cross:
+    """Moves every pixel just across the threshold of `left_right_net`, however far that is."""
+
+    eps: float = 0.2
+    threshold: float = 0.5
+    norm: ClassVar[str] = "linf"
+    mode: ClassVar[str] = "eval"
+    multitask: ClassVar[bool] = False
+
+    def __call__(self, net, x, labels, *, generator):
+        across = torch.where(x > self.threshold, self.threshold - 0.01, self.threshold + 0.01)
+        return torch.where((x - 0.8).abs() < 1e-3, x + 0.1, across)  # 0.8 stays on its side
+
+
+def test_judgment_of_an_attack_is_what_it_does_alone(digits_net):
+    net, tasks = digits_net
+    images = random_split(100)
+    attacks = {"fgsm": Fgsm(eps=0.02), "pgd": Pgd(eps=0.02, step=0.01, steps=2), "up": Shift(0.2)}
+    found = judge(net, images, tasks, attacks, seed=5)
+    assert torch.equal(found.clean, correct_clean(net, images))
+    for name, attack in attacks.items():
+        alone = correct_under(net, images, tasks, [attack], seed=5)
+        assert torch.equal(found.attacked[name].robust, alone)
+        assert found.attacked[name].accuracy == fraction(alone)
+    together = correct_under(net, images, tasks, list(attacks.values()), seed=5)
+    assert torch.equal(found.worst_case, together)
+    assert found.average_robust == pytest.approx(
+        sum(found.attacked[name].accuracy for name in attacks) / 3, abs=1e-12
+    )
+
+
+def test_distance_is_kept_where_an_attack_fools_beyond_its_radius_and_nowhere_else():
+    images = pixels([0.1, 0.4, 0.9, 0.55, 0.8, 0.3], [0, 0, 1, 1, 1, 1])  # the last is wrong as it is
+    found = judge(left_right_net(), images, TWO, {"cross": Cross(eps=0.2)}, seed=0).attacked["cross"]
+    assert found.images == 5
+    assert found.robust.tolist() == [True, False, True, False, True, False]
+    expected = [0.41, 0.11, 0.41, 0.06, torch.nan, torch.nan]
+    torch.testing.assert_close(found.distance, torch.tensor(expected), equal_nan=True)
+
+
+def test_without_attacks_there_is_no_average_and_the_worst_case_is_the_clean_one():
+    images = pixels([0.1, 0.9, 0.8], [0, 1, 0])
+    found = judge(left_right_net(), images, TWO, {}, seed=0)
+    assert math.isnan(found.average_robust)
+    assert found.worst_case.tolist() == [True, True, False]
+
+
+def test_an_attack_sees_only_batches_with_an_image_that_is_right():
+    images = pixels([0.1, 0.9, 0.4, 0.6], [1, 0, 0, 1])
+    recorder = Recorder("a")
+    told = []
+    judge(
+        left_right_net(), images, TWO, {"a": recorder}, seed=0, batch=2,
+        progress=lambda *what: told.append(what),
+    )  # fmt: skip
+    assert len(recorder.images) == 1
+    assert told == [("a", 0, 2), ("a", 2, 2)]
+    wrong = pixels([0.1, 0.9], [1, 0])
+    assert judge(left_right_net(), wrong, TWO, {"a": Recorder("b")}, seed=0).attacked["a"].images == 0
+
+
+def test_batch_bounds_what_network_and_attack_get(digits_net, monkeypatch):
+    net, tasks = digits_net
+    sizes = []
+    net.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    recorder = Recorder("a")
+    attacks = {"pgd": Pgd(eps=0.1, steps=2), "a": recorder}
+    judge(net, random_split(50), tasks, attacks, seed=0, batch=7)
+    assert sizes
+    assert max(sizes) == max(len(batch) for batch in recorder.images) == 7
+
+
+def test_default_batch_holds_fewer_images_the_larger_they_are():
+    sizes = [
+        measure.batch_size(Split(torch.zeros(1, 3, side, side), torch.zeros(1))) for side in (8, 32, 224)
+    ]
+    assert sizes == [512, 512, 10]
+    assert measure.batch_size(Split(torch.empty(1, 3, 4000, 4000, device="meta"), torch.zeros(1))) == 1
+
+
+class Interrupting:
+    """Is interrupted as soon as it starts."""
+
+    eps, norm, mode = 0.1, "linf", "eval"
+    multitask = False
+
+    def __call__(self, net, x, labels, *, generator):
+        raise KeyboardInterrupt
+
+
+def test_what_was_judged_before_an_interruption_is_known():
+    images = pixels([0.1, 0.9, 0.4, 0.6], [0, 1, 0, 1])
+    attacks = {"up": Shift(0.2), "down": Shift(-0.2), "never": Interrupting()}
+    known = []
+    with pytest.raises(KeyboardInterrupt):
+        known += judgments(left_right_net(), images, TWO, attacks, seed=0)
+    assert [list(judgment.attacked) for judgment in known] == [[], ["up"], ["up", "down"]]
+    assert known[-1].worst_case.tolist() == [True, True, False, False]
