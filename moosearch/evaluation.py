@@ -3,7 +3,8 @@
 Plain data without torch: the search, the ledger and the front speak in these.
 """
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -77,7 +78,8 @@ class Evaluation:
     Attributes:
         candidate: The candidate.
         status: ``"complete"``, or ``"failed"`` with `error`.
-        objectives: Objective key -> value in natural direction; empty when failed.
+        objectives: Objective key -> value in natural direction, the mean over replicates where there are
+            several; empty when failed.
         metrics: Other measured values, such as those that only constraints need.
         violations: Constraint (as text) -> violation, <= 0 where kept.
         seconds: Wall-clock seconds by part of the work.
@@ -85,6 +87,9 @@ class Evaluation:
         error: The traceback of a failed candidate.
         generation: The generation that asked for it, from 1; 0 where it belongs to none.
         index: Its position in that generation, from 0.
+        replicates: What each of several trainings measured: key -> value; empty where there was one.
+        intervals: Key -> low and high end of the 95 % Wilson interval of an accuracy, for the images it was
+            measured on; empty where there are replicates.
     """
 
     candidate: Candidate
@@ -97,6 +102,19 @@ class Evaluation:
     error: str = ""
     generation: int = 0
     index: int = 0
+    replicates: Sequence[Mapping[str, float]] = ()
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """Standard deviation over the replicates (n - 1 in the denominator) by key; empty without them."""
+        keys = self.replicates[0] if self.replicates else ()
+        return {key: statistics.stdev(each[key] for each in self.replicates) for key in keys}
+
+    @property
+    def kept(self) -> Mapping[str, float]:
+        """What the training measured whose weights are kept: the first one."""
+        return self.replicates[0] if self.replicates else {**self.objectives, **self.metrics}
 
     @property
     def feasible(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.ledger import Header, Ledger
 from moosearch.errors import CampaignError
@@ -51,6 +52,11 @@ class Campaign:
         """The non-dominated, feasible evaluations."""
         return Front.of(self.evaluations, self.header.objectives)
 
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What a confirmation found so far; None where there is none."""
+        return Confirmation.read(self.folder, self.evaluations, self.header.objectives)
+
     def evaluation(self, rule: str) -> Evaluation:
         """Return a front member by ``knee``, ``best:OBJECTIVE`` or id, or any candidate by id.
 
@@ -67,7 +73,8 @@ class Campaign:
         """Draw the front and the hypervolume; return the PNG files (PDFs stand beside them)."""
         from moosearch.campaign import plots
 
-        return plots.save(Path(folder or self.folder.plots), self.evaluations, self.header)
+        target = Path(folder or self.folder.plots)
+        return plots.save(target, self.evaluations, self.header, self.confirmation)
 
     def export(self, rule: str = "knee", to: Path | str | None = None) -> Path:
         """Export a candidate; see `moosearch.campaign.export.export_model`.
@@ -111,7 +118,6 @@ def search(
         CampaignError: The folder holds another campaign, or one that is running.
     """
     from moosearch.campaign.plan import make_plan
-    from moosearch.campaign.run import run
     from moosearch.errors import Place
     from moosearch.space.files import Document, load, override
 
@@ -129,8 +135,7 @@ def search(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
                 f"or go on with that one by `moosearch resume {folder.root}`."
             )
-    run(plan, folder, observer)
-    return Campaign(folder.root)
+    return _run(plan, folder, observer)
 
 
 def train(
@@ -178,7 +183,6 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
         CampaignError: There is no campaign in the folder, or it is running.
     """
     from moosearch.campaign.plan import make_plan
-    from moosearch.campaign.run import run
     from moosearch.space.files import load, override
 
     files = CampaignFolder(folder)
@@ -192,8 +196,57 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
     change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
     if change:
         raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
-    run(plan, files, observer)
+    return _run(plan, files, observer)
+
+
+def confirm(
+    folder: Path | str,
+    *,
+    rules: Sequence[str] = ("front",),
+    overrides: Sequence[str] = (),
+    anew: bool = False,
+    observer: Any = None,
+) -> Campaign:
+    """Train the recipes of a campaign's front again with fresh seeds, and judge them on test images.
+
+    It goes on where it was interrupted; see `moosearch.campaign.confirm`.
+
+    Args:
+        folder: The campaign's folder.
+        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids.
+        overrides: Assignments to ``campaign.confirmation``, ``campaign.evaluator`` or
+            ``campaign.resources.gpus``.
+        anew: Whether to throw away a confirmation that is there.
+        observer: Is told what happens.
+
+    Returns:
+        The campaign.
+
+    Raises:
+        CampaignError: There is no campaign in the folder, it is running, or its confirmation was begun with
+            other settings.
+        SpecError: A setting is wrong.
+    """
+    from moosearch.campaign import confirm as confirming
+
+    files = CampaignFolder.existing(folder)
+    plan = confirming.planned(files, overrides, anew=anew)
+    confirming.confirm(plan, files, rules, anew=anew, observer=observer)
     return Campaign(folder)
+
+
+def _run(plan: Any, folder: CampaignFolder, observer: Any) -> Campaign:
+    from moosearch.campaign import confirm as confirming
+    from moosearch.campaign.run import run
+
+    at_end = plan.campaign.confirmation.at_end
+    if at_end:
+        confirming.check(plan)
+    run(plan, folder, observer)
+    campaign = Campaign(folder.root)
+    if at_end and campaign.front.members:
+        confirming.confirm(plan, folder, observer=observer)
+    return campaign
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

@@ -17,14 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from moosearch.campaign.card import PARITY_IMAGES, model_card
+from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Header
+from moosearch.campaign.ledger import Header, Ledger
 from moosearch.campaign.plan import import_plugins
 from moosearch.campaign.spec import Budget, CampaignSpec
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators.work import versions
 from moosearch.judging.measure import correct_clean, fraction
+from moosearch.judging.record import wilson
 from moosearch.models import RobustNet, count_flops, count_parameters
 from moosearch.registry import build, to_tree
 from moosearch.space.files import dump, load
@@ -94,6 +96,7 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
                 )
         write_atomically(partial / "spec.yaml", _spec(campaign, imports, evaluation, spec))
         manifest = _manifest(header, evaluation, spec, model, clean, parity, partial)
+        manifest["confirmation"] = _confirmation(folder, header, evaluation)
         write_atomically(partial / "CARD.md", model_card(manifest))
         write_atomically(partial / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         shutil.rmtree(target, ignore_errors=True)
@@ -134,7 +137,7 @@ def _check_target(target: Path) -> None:
 
 def _check_reproduces(evaluation: Evaluation, campaign: CampaignSpec, clean: float) -> None:
     for objective in campaign.objectives:
-        recorded = evaluation.objectives.get(key_of(objective))
+        recorded = evaluation.kept.get(key_of(objective))
         if not isinstance(objective, CleanAccuracy) or recorded is None:
             continue
         if abs(recorded - clean) > REPRODUCTION:
@@ -258,6 +261,21 @@ def _manifest(
             for path in sorted(folder.iterdir())
         },
     }
+
+
+def _confirmation(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> dict[str, Any] | None:
+    """Return what was confirmed of the recipe, accuracies with Wilson intervals; None where nothing was."""
+    evaluations = Ledger.open(folder.storage).evaluations()
+    found = Confirmation.read(folder, evaluations, header.objectives)
+    member = found.member(evaluation.candidate.id) if found is not None else None
+    if member is None:
+        return None
+    tree = member.to_tree()
+    for name, value in tree["values"].items():
+        share = not name.startswith("suite_average_robust")  # which is a mean of shares
+        correct = round(value["mean"] * member.images)
+        value["interval"] = list(wilson(correct, member.images)) if share else None
+    return tree
 
 
 def _versions_of(evaluation: Evaluation) -> dict[str, str]:

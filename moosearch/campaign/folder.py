@@ -14,8 +14,8 @@ from moosearch.errors import CampaignError
 class CampaignFolder:
     """The files of one campaign.
 
-    Truth: ``campaign.yaml``, ``environment.json``, ``study.db``, ``models/``. Views, which can be deleted:
-    ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``plots/``.
+    Truth: ``campaign.yaml``, ``environment.json``, ``study.db``, ``models/``, ``confirmed/``. Views, which
+    can be deleted: ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``, ``plots/``.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -31,6 +31,9 @@ class CampaignFolder:
         self.hypervolume = self.root / "hypervolume.csv"
         self.plots = self.root / "plots"
         self.exports = self.root / "exports"
+        self.confirmed = self.root / "confirmed"
+        self.confirmation = self.confirmed / "plan.json"
+        self.confirmed_table = self.root / "confirmed.csv"
 
     @classmethod
     def existing(cls, root: Path | str) -> "CampaignFolder":
@@ -123,6 +126,15 @@ class CampaignFolder:
     def history(self, candidate_id: str) -> Path:
         """Path of a candidate's training history."""
         return self.models / candidate_id / "training.csv"
+
+    def retraining(self, candidate_id: str, number: int) -> Path:
+        """Path of what is known of a training of a confirmation; its weights stand beside it."""
+        return self.confirmed / candidate_id / f"{number}.json"
+
+    def retrainings(self, candidate_id: str) -> list[Path]:
+        """Return the paths of a candidate's trainings in a confirmation that ended, by number."""
+        paths = (self.confirmed / candidate_id).glob("[0-9]*.json")
+        return sorted(paths, key=lambda path: int(path.stem))
 
     def keep_models(self, candidate_ids: Collection[str]) -> None:
         """Delete the models of all other candidates."""

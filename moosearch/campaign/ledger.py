@@ -28,7 +28,16 @@ from moosearch.space import Choice, Gene, Integer, Real
 FORMAT = 1
 """Version of what is stored in the study; raised when its meaning changes."""
 
-_ATTRIBUTES = ("metrics", "seconds", "provenance", "error", "generation", "index")
+_ATTRIBUTES = (
+    "metrics",
+    "seconds",
+    "provenance",
+    "error",
+    "generation",
+    "index",
+    "replicates",
+    "intervals",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +182,8 @@ class Ledger:
             "complete" if trial.state == TrialState.COMPLETE else "failed",
             objectives=dict(zip(keys, values, strict=False)),
             violations=dict(trial.constraints),
-            **{name: attributes[name] for name in _ATTRIBUTES},
+            # A campaign of an older version has not all of them.
+            **{name: attributes[name] for name in _ATTRIBUTES if name in attributes},
         )
 
 

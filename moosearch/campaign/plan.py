@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moosearch.algorithms import SearchProblem
+from moosearch.attacks import Attack, Threat
+from moosearch.attacks.suite import named_attacks
 from moosearch.campaign.spec import CampaignSpec, FileSpec
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
-from moosearch.evaluators import Work
+from moosearch.evaluators import Exam, Work
 from moosearch.models import RobustNet
 from moosearch.registry import Number, build, check_fields, to_tree
 from moosearch.seeding import derive_seed
@@ -70,7 +72,14 @@ class Plan:
             self.constraints,
             self.campaign.resources.cpus,
             self.imports,
+            self.campaign.repeats,
         )
+
+    @property
+    def exam(self) -> Exam:
+        """How a confirmation judges."""
+        spec = self.campaign.confirmation
+        return Exam(self.campaign.threats, spec.attacks, spec.surrogate, spec.images)
 
     def to_tree(self) -> dict[str, Any]:
         """Write the plan as a search space file with every default and the reference point."""
@@ -81,9 +90,9 @@ class Plan:
         }
 
     def identity(self) -> dict[str, Any]:
-        """Return the part that decides results: not where it runs, nor what is kept."""
+        """Return the part that decides results: not where it runs, nor what is kept or confirmed."""
         tree = self.to_tree()
-        aside = ("evaluator", "resources", "keep")
+        aside = ("evaluator", "resources", "keep", "confirmation")
         campaign = {key: value for key, value in tree["campaign"].items() if key not in aside}
         return tree | {"campaign": campaign | {"resources": {"cpus": self.campaign.resources.cpus}}}
 
@@ -118,6 +127,10 @@ def make_plan(document: Document) -> Plan:
     space = SearchSpace.parse(data["candidate"], CandidateSpec, place.child("candidate"))
     keys = _objective_keys(spec, place.child("campaign"))
     constraints, metrics = _constraints(spec, keys, place.child("campaign").child("constraints"))
+    try:
+        suites(spec)
+    except SpecError as error:
+        raise place.child("campaign").child("confirmation").error(str(error)) from None
     infos, corners, datasets = _objectives(spec, space, keys, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
     plan = Plan(spec, space, infos, constraints, metrics, imports, corners, datasets)
@@ -144,8 +157,21 @@ def import_plugins(node: Any, place: Place) -> tuple[str, ...]:
     return names
 
 
+def suites(spec: CampaignSpec) -> dict[Threat, dict[str, Attack]]:
+    """Return what a confirmation attacks with: ball -> name -> attack.
+
+    Raises:
+        SpecError: An attack is unknown, or does not fit a ball.
+    """
+    wanted = spec.confirmation
+    return {
+        threat: named_attacks(wanted.attacks, threat, surrogate=wanted.surrogate) for threat in spec.threats
+    }
+
+
 RESERVED = ("id", "generation", "status", "feasible", "reason", "seconds_train", "seconds_measure")
 """Columns of the tables, which no objective may be called."""
+_KEY = re.compile(r"(?!attack_|suite_)[A-Za-z][A-Za-z0-9_-]*(?<!_mean)(?<!_std)")
 
 
 def _objective_keys(spec: CampaignSpec, place: Place) -> list[str]:
@@ -157,13 +183,13 @@ def _objective_keys(spec: CampaignSpec, place: Place) -> list[str]:
         if keys.count(key) > 1:
             raise here.error(f"two objectives are called '{key}'. Give each a `label:` of its own.")
         foreign = key in OBJECTIVES and OBJECTIVES.name_of(objective) != key
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) or key in RESERVED or foreign:
+        if not _KEY.fullmatch(key) or key in RESERVED or foreign:
             raise (
                 here.child(index)
                 .child("label")
                 .error(
-                    f"got {key!r}, expected letters, digits, - and _, no other objective's name, and none of "
-                    f"{', '.join(RESERVED)}."
+                    f"got {key!r}, expected letters, digits, - and _, no other objective's name, none of "
+                    f"{', '.join(RESERVED)}, and no name like attack_..., suite_..., ..._mean or ..._std."
                 )
             )
     for key in spec.reference_point:

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter
 
+from moosearch.campaign.confirmed import Confirmation, Member
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.report import hypervolume_table
 from moosearch.evaluation import Evaluation, ObjectiveInfo, Scalar
@@ -24,6 +27,8 @@ from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
 
 DOMINATED, MEMBER, KNEE = "#b8bec6", "#1f5fa8", "#d1495b"
+JOINT, BAR = "#8a929b", "#4a4f55"
+MARKERS = "osD^vP*"
 LOG_RATIO = 10
 """Positive values that span more than this are drawn on a logarithmic axis."""
 STYLE: Any = {
@@ -39,13 +44,19 @@ STYLE: Any = {
 }
 
 
-def save(folder: Path, evaluations: Sequence[Evaluation], header: Header) -> list[Path]:
+def save(
+    folder: Path,
+    evaluations: Sequence[Evaluation],
+    header: Header,
+    confirmation: Confirmation | None = None,
+) -> list[Path]:
     """Draw every plot that the evaluations allow, as PNG and PDF.
 
     Args:
         folder: Where to write; created.
         evaluations: All evaluations of a campaign.
         header: Its header.
+        confirmation: What was confirmed, if anything.
 
     Returns:
         The PNG files.
@@ -59,7 +70,9 @@ def save(folder: Path, evaluations: Sequence[Evaluation], header: Header) -> lis
         if Front.of(evaluations, header.objectives).members:
             figures["parallel"] = parallel(evaluations, header.objectives)
             if len(header.objectives) > 1:
-                figures["front"] = pairs(evaluations, header.objectives)
+                figures["front"] = pairs(evaluations, header.objectives, confirmation)
+        if confirmation is not None and confirmation.confirmed:
+            figures["confirmation"] = dumbbells(confirmation)
         for name, figure in figures.items():
             for suffix in ("png", "pdf"):
                 figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
@@ -75,11 +88,16 @@ def axis_label(objective: ObjectiveInfo) -> str:
     return f"{objective.key.replace('_', ' ')}{unit} ({arrow} is better)"
 
 
-def pairs(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Figure:
+def pairs(
+    evaluations: Sequence[Evaluation],
+    objectives: Sequence[ObjectiveInfo],
+    confirmation: Confirmation | None = None,
+) -> Figure:
     """Draw every pair of objectives: the front, the knee, and what they dominate.
 
     With three objectives, the color of a member is the one that is not on the axes. The axes cover the
-    range of the front.
+    range of the front. Where it was confirmed, the search's estimates are hollow, and lines lead to the
+    confirmed means; those that are doubtful are crossed. Bars are standard deviations over trainings.
     """
     front = Front.of(evaluations, objectives)
     members = {e.candidate.id for e in front}
@@ -95,13 +113,16 @@ def pairs(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]
         # Costs go on the horizontal axis: the eye reads "what do I get for it".
         across, up = (second, first) if second.sense == "minimize" else (first, second)
         rest = [o for o in objectives if o not in (across, up)]
-        _pair(axes, across, up, rest[0] if len(rest) == 1 else None, front, others)
+        _pair(axes, across, up, rest[0] if len(rest) == 1 else None, front, others, confirmation)
+    estimate = "front" if confirmation is None else "front, estimates"
     handles = [
-        _dot(MEMBER, 6, f"front ({len(front)})"),
+        _dot(MEMBER, 6, f"{estimate} ({len(front)})", fillstyle="full" if confirmation is None else "none"),
         _dot(DOMINATED, 4, f"dominated ({len(others)})"),
         _dot(KNEE, 9, "knee", fillstyle="none"),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    if confirmation is not None:
+        handles += [_dot(MEMBER, 6, "confirmed on test"), _dot(KNEE, 6, "doubtful", marker="x")]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return figure
 
 
@@ -112,22 +133,90 @@ def _pair(
     shade: ObjectiveInfo | None,
     front: Front,
     others: Sequence[Evaluation],
+    confirmation: Confirmation | None,
 ) -> None:
     x, y = _values(front, across), _values(front, up)
+    members = [confirmation.member(e.candidate.id) for e in front] if confirmation is not None else []
+    judged = [member for member in members if member is not None]
     axes.scatter(_values(others, across), _values(others, up), s=14, color=DOMINATED, linewidths=0)
-    color: dict[str, Any] = {"color": MEMBER}
+    colors: Any = [MEMBER] * len(front)
+    again: Any = [MEMBER] * len(judged)
     if shade is not None:
-        color = {"c": _values(front, shade), "cmap": "viridis"}
-    points = axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, **color)
-    if shade is not None and axes.figure is not None:
-        axes.figure.colorbar(
-            points, ax=axes, label=shade.key.replace("_", " "), format=_formatter(_values(front, shade))
-        )
+        values = np.concatenate([_values(front, shade), _means(judged, shade)])
+        mapper = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
+        colors, again = mapper.to_rgba(_values(front, shade)), mapper.to_rgba(_means(judged, shade))
+        if axes.figure is not None:
+            label = shade.key.replace("_", " ")
+            axes.figure.colorbar(mapper, ax=axes, label=label, format=_formatter(values))
+    if confirmation is None:
+        axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, color=colors)
+        _bars(axes, x, y, _stds(front, across), _stds(front, up))
+    else:
+        axes.scatter(x, y, s=30, facecolors="none", edgecolors=colors, linewidths=1.1)
     knee = front.members.index(front.knee())
     axes.scatter(x[knee], y[knee], s=90, facecolors="none", edgecolors=KNEE, linewidths=1.6)
+    if judged:
+        _confirmed(axes, across, up, judged, again)
+        x, y = np.append(x, _reach(judged, across)), np.append(y, _reach(judged, up))
     axes.set(xlabel=axis_label(across), ylabel=axis_label(up))
     _fit(axes, "x", x, across)
     _fit(axes, "y", y, up)
+
+
+def _confirmed(
+    axes: Axes, across: ObjectiveInfo, up: ObjectiveInfo, judged: Sequence[Member], colors: Any
+) -> None:
+    """Draw confirmed means with bars, joined to the estimates; doubtful ones are crossed."""
+    x, y = _means(judged, across), _means(judged, up)
+    estimates = [member.estimate for member in judged]
+    starts = zip(_values(estimates, across), _values(estimates, up), strict=True)
+    joints = LineCollection(
+        [(start, end) for start, end in zip(starts, zip(x, y, strict=True), strict=True)],
+        colors=JOINT,
+        linewidths=0.7,
+        zorder=0.9,
+    )
+    axes.add_collection(joints, autolim=False)
+    _bars(axes, x, y, _confirmed_stds(judged, across), _confirmed_stds(judged, up))
+    _solid(axes, x, y, judged, colors)
+
+
+def _solid(axes: Axes, x: Array, y: Array, judged: Sequence[Member], colors: Any) -> None:
+    """Draw confirmed values; doubtful ones are crossed."""
+    axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, color=colors, zorder=2.1)
+    doubtful = np.array([member.doubtful for member in judged])
+    axes.scatter(x[doubtful], y[doubtful], s=60, marker="x", color=KNEE, linewidths=1.2, zorder=2.2)
+
+
+def _bars(axes: Axes, x: Array, y: Array, x_std: Array, y_std: Array) -> None:
+    """Draw bars of one standard deviation where there is one."""
+    if x_std.any() or y_std.any():
+        axes.errorbar(
+            x, y, xerr=x_std, yerr=y_std, fmt="none", ecolor=BAR, elinewidth=0.9, capsize=2, zorder=1.9
+        )
+
+
+def _stds(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Array:
+    return np.array([e.deviations.get(objective.key, 0.0) for e in evaluations])
+
+
+def _means(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
+    """Return confirmed means; of a cost, what the search measured."""
+    key = objective.key
+    return np.array(
+        [m.measured[key].mean if key in m.measured else m.estimate.objectives[key] for m in judged]
+    )
+
+
+def _reach(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
+    """Return the ends of the bars."""
+    means, stds = _means(judged, objective), _confirmed_stds(judged, objective)
+    return np.concatenate([means - stds, means + stds])
+
+
+def _confirmed_stds(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
+    key = objective.key
+    return np.nan_to_num([m.measured[key].std if key in m.measured else 0.0 for m in judged])
 
 
 def _values(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Array:
@@ -153,13 +242,13 @@ def _formatter(values: Array) -> EngFormatter | None:
     return EngFormatter(sep="") if values.max() >= 1000 else None
 
 
-def _dot(color: str, size: float, label: str, fillstyle: Any = "full") -> Line2D:
+def _dot(color: str, size: float, label: str, *, fillstyle: Any = "full", marker: str = "o") -> Line2D:
     return Line2D(
         [],
         [],
         color=color,
         linestyle="none",
-        marker="o",
+        marker=marker,
         markersize=size,
         fillstyle=fillstyle,
         label=label,
@@ -266,4 +355,44 @@ def hypervolume(evaluations: Sequence[Evaluation], header: Header) -> Figure:
         loc="left",
         fontsize=9,
     )
+    return figure
+
+
+def dumbbells(confirmation: Confirmation) -> Figure:
+    """Draw a confirmation by member: estimate and confirmed value of every objective, and every attack.
+
+    Estimates are hollow, confirmed means solid with bars of one standard deviation over seeds; members that
+    are doubtful are crossed.
+    """
+    judged = [member for member in confirmation.members if member.complete]
+    infos = [info for info in confirmation.objectives if info.key in confirmation.confirmed]
+    attacks = [name for name in confirmation.measured if name.startswith("attack_")]
+    panels = len(infos) + bool(attacks)
+    figure = Figure(figsize=(1.5 + 3.6 * panels, 1.3 + 0.34 * len(judged)), layout="constrained")
+    grid = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
+    rows = np.arange(len(judged), dtype=np.float64)
+    for axes, info in zip(grid, infos, strict=False):
+        estimates = [member.estimate for member in judged]
+        found, means = _values(estimates, info), _means(judged, info)
+        axes.hlines(rows, found, means, colors=JOINT, linewidths=0.7)
+        axes.scatter(found, rows, s=30, facecolors="none", edgecolors=MEMBER, linewidths=1.1)
+        _bars(axes, means, rows, _confirmed_stds(judged, info), np.zeros(len(judged)))
+        _solid(axes, means, rows, judged, MEMBER)
+        axes.set_ylim(len(judged) - 0.4, -0.6)
+        axes.set_xlabel(axis_label(info))
+    for index, name in enumerate(attacks):
+        means = np.array([member.measured[name].mean for member in judged])
+        label = name.removeprefix("attack_").replace("_", " ")
+        color = colormaps["tab10"](index % 10)
+        grid[-1].plot(means, rows, MARKERS[index % len(MARKERS)], color=color, markersize=5, label=label)
+    if attacks:
+        grid[-1].set_xlabel("accuracy under each attack (mean)")
+        grid[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    grid[0].set_yticks(rows, [member.estimate.candidate.id for member in judged])
+    handles = [
+        _dot(MEMBER, 6, "search, validation", fillstyle="none"),
+        _dot(MEMBER, 6, "confirmed, test"),
+        _dot(KNEE, 6, "doubtful", marker="x"),
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure

@@ -12,7 +12,7 @@ from rich.table import Table
 from moosearch.campaign.plan import Plan
 from moosearch.campaign.run import Observer
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import EpochDone
+from moosearch.evaluators import EpochDone, Outcome
 from moosearch.pareto import Front
 from moosearch.pareto.front import value_text
 
@@ -39,6 +39,8 @@ class TerminalProgress(Observer):
         self._evaluations: list[Evaluation] = []
         self._epochs: dict[str, str] = {}
         self._start = time.monotonic()
+        self._confirming: Any = None
+        self._judged: list[Outcome] = []
 
     def __enter__(self) -> "TerminalProgress":
         """Start drawing."""
@@ -73,7 +75,11 @@ class TerminalProgress(Observer):
 
     def epoch_done(self, epoch: EpochDone) -> None:
         """Hear that a candidate trained for another epoch."""
-        self._epochs[epoch.candidate.id] = f"{int(epoch.row['epoch'])}/{epoch.epochs}"
+        again = (
+            f" of training {epoch.job.number + 1}" if epoch.job.number and self._confirming is None else ""
+        )
+        who = self._who(epoch.job.candidate, epoch.job.number)
+        self._epochs[who] = f"{int(epoch.row['epoch'])}/{epoch.epochs}{again}"
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Hear that a candidate was stored."""
@@ -105,18 +111,52 @@ class TerminalProgress(Observer):
                 highlight=False,
             )
 
+    def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
+        """Hear that a confirmation starts."""
+        self._confirming = self._bar.add_task("confirmation", total=trainings, completed=known, left="")
+        self._start, self._total = time.monotonic(), trainings - known
+        goes_on = f", {known} of them known already" if known else ""
+        self._console.print(
+            f"{plan.campaign.name}: confirmation by {trainings} trainings{goes_on}; {workers} at a time",
+            markup=False,
+            highlight=False,
+        )
+
+    def confirmed(self, outcome: Outcome) -> None:
+        """Hear that a training of a confirmation was stored."""
+        self._judged.append(outcome)
+        evaluation = outcome.evaluation
+        who = self._who(evaluation.candidate, outcome.number)
+        self._epochs.pop(who, None)
+        left = self._pace(len(self._judged), self._total - len(self._judged))
+        self._bar.update(self._confirming, advance=1, left=left)
+        values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+        said = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
+        if self._live is None or evaluation.status == "failed":
+            self._console.print(
+                f"{who}: {said}{', ' if left else ''}{left}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def _who(self, candidate: Candidate, number: int) -> str:
+        return f"{candidate.id} seed {number}" if self._confirming is not None else candidate.id
+
     def _advance(self) -> None:
         self._bar.update(self._task, completed=len(self._evaluations), left=self._left())
 
     def _left(self) -> str:
+        return self._pace(len(self._fresh), self._total - len(self._evaluations))
+
+    def _pace(self, done: int, missing: int) -> str:
         """Say how much time is left, by the pace of this run."""
-        missing = self._total - len(self._evaluations)
-        if not self._fresh or missing <= 0:
+        if not done or missing <= 0:
             return ""
-        seconds = (time.monotonic() - self._start) / len(self._fresh) * missing
-        return f"{_clock(seconds)} left"
+        return f"{_clock((time.monotonic() - self._start) / done * missing)} left"
 
     def _draw(self) -> Group | str:
+        epochs = "   ".join(f"{who} epoch {epoch}" for who, epoch in self._epochs.items())
+        if self._confirming is not None:
+            failed = sum(outcome.evaluation.status == "failed" for outcome in self._judged)
+            return Group(self._bar, f"failed {failed}", epochs)
         if self._plan is None:
             return "starting ..."
         front = Front.of(self._evaluations, self._plan.objectives)
@@ -135,7 +175,6 @@ class TerminalProgress(Observer):
             for o in self._plan.objectives
             if len(front)
         )
-        epochs = "   ".join(f"{identity} epoch {epoch}" for identity, epoch in self._epochs.items())
         return Group(self._bar, table, best, epochs)
 
 
@@ -146,6 +185,11 @@ class TrainingProgress(Observer):
         """Print on a console."""
         self._console = console
         self._start = time.monotonic()
+        self._repeats = 1
+
+    def started(self, plan: Plan, known: int, workers: int) -> None:
+        """Hear how often the candidate is trained."""
+        self._repeats = plan.campaign.repeats
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that the training starts."""
@@ -154,11 +198,14 @@ class TrainingProgress(Observer):
     def epoch_done(self, epoch: EpochDone) -> None:
         """Hear that an epoch ended."""
         row = dict(epoch.row)
-        done = int(row.pop("epoch"))
-        seconds = (time.monotonic() - self._start) / done * (epoch.epochs - done)
+        number = int(row.pop("epoch"))
+        done = epoch.job.number * epoch.epochs + number
+        missing = self._repeats * epoch.epochs - done
+        seconds = (time.monotonic() - self._start) / done * missing
         values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
-        left = f"  {_clock(seconds)} left" if done < epoch.epochs else ""
-        self._console.print(f"epoch {done}/{epoch.epochs}  {values}{left}", soft_wrap=True)
+        left = f"  {_clock(seconds)} left" if missing else ""
+        training = f"training {epoch.job.number + 1}/{self._repeats}, " if self._repeats > 1 else ""
+        self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
 
 
 def _clock(seconds: float) -> str:

@@ -65,6 +65,7 @@ def _tree(plan: Plan, identity: str, spec: Any) -> dict[str, Any]:
         "algorithm": "random",
         "evaluator": "serial",
         "keep": "all",
+        "confirmation": tree["campaign"]["confirmation"] | {"at_end": False},
     }
     return tree | {"campaign": campaign, "candidate": spec}
 

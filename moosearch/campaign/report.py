@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header, Ledger
 from moosearch.evaluation import Evaluation
@@ -12,14 +13,17 @@ from moosearch.pareto.front import to_frame
 
 
 def write_tables(folder: CampaignFolder, ledger: Ledger) -> None:
-    """Write ``candidates.csv``, ``front.csv`` and ``hypervolume.csv``."""
+    """Write ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, and ``confirmed.csv`` if anything is."""
     evaluations = ledger.evaluations()
+    confirmation = Confirmation.read(folder, evaluations, ledger.header.objectives)
     front = Front.of(evaluations, ledger.header.objectives)
     tables = {
         folder.candidates: candidates_table(evaluations),
         folder.front: front.to_frame(),
         folder.hypervolume: hypervolume_table(evaluations, ledger.header),
     }
+    if confirmation is not None:
+        tables[folder.confirmed_table] = confirmation.to_frame()
     for path, table in tables.items():
         write_atomically(path, table.to_csv(index=False))
 

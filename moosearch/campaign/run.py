@@ -17,7 +17,7 @@ from moosearch.campaign.plan import Plan
 from moosearch.campaign.report import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import EpochDone, Outcome, Pool
+from moosearch.evaluators import EpochDone, Job, Outcome, Pool
 from moosearch.evaluators.work import versions
 from moosearch.pareto import Front, to_losses, to_violations
 from moosearch.space.files import dump
@@ -40,6 +40,12 @@ class Observer:
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Hear that a generation ended, with everything evaluated so far."""
+
+    def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
+        """Hear that a confirmation starts, of so many trainings, some of which are known already."""
+
+    def confirmed(self, outcome: Outcome) -> None:
+        """Hear that a training of a confirmation was judged, or failed, and was stored."""
 
 
 def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) -> None:
@@ -101,7 +107,7 @@ def _generations(
         observer.generation_started(number, missing)
         if missing:
             ledger.announce(number, missing)
-        for outcome in pool.evaluate(missing):
+        for outcome in pool.evaluate([Job(candidate) for candidate in missing]):
             if isinstance(outcome, EpochDone):
                 observer.epoch_done(outcome)
                 continue

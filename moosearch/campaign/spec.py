@@ -7,8 +7,9 @@ import pydantic
 
 from moosearch.algorithms import ALGORITHMS, SearchAlgorithm
 from moosearch.algorithms.nsga2 import Nsga2
-from moosearch.attacks import ATTACKS
+from moosearch.attacks import ATTACKS, Threat
 from moosearch.data import DATASETS
+from moosearch.errors import SpecError
 from moosearch.evaluators import EVALUATORS, Evaluator, Resources
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.losses import LOSSES
@@ -32,6 +33,39 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class ConfirmationSpec:
+    """How a front is confirmed: its recipes are trained again and judged on test images.
+
+    Attributes:
+        at_end: Whether a search ends with it; `moosearch confirm` does it at any time.
+        seeds: Fresh trainings of each member.
+        attacks: The suite, by name, or as mappings with a name and parameters; run in every ball that a
+            robust accuracy of the campaign speaks of.
+        images: Test images, the first ones; 0 for all.
+        surrogate: An exported folder, from whose network images are transferred; empty for none.
+    """
+
+    at_end: bool = False
+    seeds: Count = 3
+    attacks: tuple[str | dict[str, Any], ...] = (
+        "fgsm",
+        "pgd20",
+        "pgd100",
+        "cw",
+        "deepfool",
+        "square",
+        "autoattack",
+    )
+    images: Annotated[int, pydantic.Field(ge=0)] = 0
+    surrogate: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that there is an attack."""
+        if not self.attacks:
+            raise SpecError("attacks: got an empty list, expected one attack or more.")
+
+
+@dataclass(frozen=True)
 class CampaignSpec:
     """The ``campaign:`` part of a search space file.
 
@@ -47,6 +81,8 @@ class CampaignSpec:
         reference_point: Coordinates of the hypervolume's reference point by objective; what is not given
             is 0 for accuracies, and for costs 1.1 times the dearest corner of the space (twice for times).
         keep: Whose weights stay on disk: those of the front, or all.
+        repeats: How often each candidate is trained and measured, with fresh seeds; its objectives are means.
+        confirmation: How the front is confirmed.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -63,6 +99,15 @@ class CampaignSpec:
     resources: Resources = Resources()
     reference_point: dict[str, Number] = field(default_factory=dict)
     keep: Literal["front", "all"] = "front"
+    repeats: Count = 1
+    confirmation: ConfirmationSpec = ConfirmationSpec()
+
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        """What the objectives claim robustness against, each ball once; a ball of one point is none."""
+        objectives = (o for o in self.objectives if isinstance(o, RobustAccuracy))
+        threats = dict.fromkeys(threat for o in objectives for threat in o.threats)
+        return tuple(threat for threat in threats if threat.eps > 0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moosearch.attacks import Threat
 from moosearch.campaign.campaign import Campaign
@@ -15,7 +14,7 @@ from moosearch.data import Dataset, Task
 from moosearch.errors import CampaignError, ExportError, SpecError
 from moosearch.evaluation import Evaluation
 from moosearch.models import RobustNet
-from moosearch.models.exported import load_exported
+from moosearch.models.exported import load_exported, signature
 from moosearch.pareto import Front
 from moosearch.registry import build
 from moosearch.space.files import Document, load
@@ -30,11 +29,12 @@ class Trained:
     Attributes:
         name: The candidate's id.
         net: The network, in eval mode, on the CPU.
-        tasks: The tasks of its heads.
+        tasks: The tasks of its heads, the main one first; an export has no other.
         shape: (C, H, W) of an image.
         dataset: What it was trained on.
-        threats: What the campaign wanted it to be robust against, the first one foremost.
-        objectives: What the search measured.
+        threats: What the campaign wanted it to be robust against, the first one foremost; none where it did
+            not ask.
+        objectives: What the search measured, on validation images.
         seed: Seed of the campaign.
         folder: Where judgments of it are written.
     """
@@ -51,8 +51,8 @@ class Trained:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder was written by `moosearch export`."""
-    return (folder / "manifest.json").is_file() and (folder / "weights.safetensors").is_file()
+    """Whether a folder is one that `moosearch export` writes."""
+    return (folder / "manifest.json").is_file()
 
 
 def trained(folder: Path, rules: Sequence[str] = ("knee",)) -> list[Trained]:
@@ -60,22 +60,27 @@ def trained(folder: Path, rules: Sequence[str] = ("knee",)) -> list[Trained]:
 
     Args:
         folder: An exported folder or a campaign's folder.
-        rules: Of a campaign: ``knee``, ``best:OBJECTIVE``, ids, or ``front`` for all members.
+        rules: Whom: ``knee``, ``best:OBJECTIVE``, ids or their beginnings, or ``front`` for all members. An
+            export holds one model, which is its knee and its front.
+
+    Returns:
+        Each candidate once, in the order of the rules.
 
     Raises:
-        CampaignError: The folder is neither, or a candidate failed.
+        CampaignError: The folder is neither, a candidate failed, or weights are missing or damaged.
         SpecError: A rule fits nothing.
-        ExportError: Weights are missing.
     """
-    if is_export(folder):
-        return [_exported(folder)]
     if not folder.is_dir():
         raise CampaignError(f"{folder}: there is no such folder; expected a campaign or an export.")
-    campaign = Campaign(folder)
-    evaluations = {e.candidate.id: e for rule in rules for e in _chosen(campaign, rule)}
-    document = load(campaign.folder.spec)
-    spec = campaign_spec(document)
-    return [_candidate(campaign, spec, evaluation) for evaluation in evaluations.values()]
+    try:
+        if is_export(folder):
+            return [_exported(folder, rules)]
+        campaign = _campaign(folder)
+        evaluations = {e.candidate.id: e for rule in rules for e in _chosen(campaign, rule)}
+        spec = campaign_spec(load(campaign.folder.spec))
+        return [_candidate(campaign, spec, evaluation) for evaluation in evaluations.values()]
+    except ExportError as error:  # here nothing of ours went wrong: what was asked for is not there
+        raise CampaignError(str(error)) from error
 
 
 def campaign_spec(document: Document) -> CampaignSpec:
@@ -89,6 +94,14 @@ def threats_of(spec: CampaignSpec) -> tuple[Threat, ...]:
     """Return what a campaign's objectives claim robustness against, each ball once."""
     objectives = [o for o in spec.objectives if isinstance(o, RobustAccuracy)]
     return tuple(dict.fromkeys(threat for o in objectives for threat in o.threats))
+
+
+def _campaign(folder: Path) -> Campaign:
+    if not (folder / "campaign.yaml").exists() and not (folder / "study.db").exists():
+        raise CampaignError(
+            f"{folder}: neither a campaign (`campaign.yaml` is missing) nor an export (`manifest.json` is)."
+        )
+    return Campaign(folder)
 
 
 def _chosen(campaign: Campaign, rule: str) -> Sequence[Evaluation]:
@@ -117,20 +130,24 @@ def _candidate(campaign: Campaign, spec: CampaignSpec, evaluation: Evaluation) -
     )
 
 
-def _exported(folder: Path) -> Trained:
+def _exported(folder: Path, rules: Sequence[str]) -> Trained:
     """Load an export; its dataset's files may be gone."""
+    shape, classes = signature(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        name = str(manifest["candidate"])
+        objectives = {key: float(entry["value"]) for key, entry in manifest["objectives"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CampaignError(
+            f"{folder}/manifest.json: not the manifest of an export of this version: {error!r}"
+        ) from None
+    for rule in rules:
+        if rule not in ("knee", "front") and not (rule and name.startswith(rule)):
+            raise SpecError(f"'{rule}' fits nothing: {folder} is an export, which holds {name} alone.")
     document = load(folder / "spec.yaml")
     spec = campaign_spec(document)
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        classes = manifest["output"]["classes"]
-        shape = tuple(manifest["input"]["shape"][1:])
-        objectives = {key: entry["value"] for key, entry in manifest["objectives"].items()}
-        name = manifest["candidate"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise ExportError(f"{folder}/manifest.json: not the manifest of an export: {error}") from error
     candidate: CandidateSpec = build(
-        CandidateSpec, document.data["candidate"], document.place.child("candidate")
+        CandidateSpec, document.data.get("candidate"), document.place.child("candidate")
     )
     return Trained(
         name,

@@ -8,7 +8,7 @@ import traceback
 
 # isort: off
 # Commands register themselves; `--help` shows them in this order.
-from moosearch.cli import launch, inspect, export, analyze  # noqa: F401
+from moosearch.cli import launch, inspect, evaluate, confirm, export, analyze  # noqa: F401
 
 # isort: on
 from moosearch.cli.app import app, err, out

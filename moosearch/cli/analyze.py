@@ -1,14 +1,55 @@
 """Analyze: datasets, perturbations, trained candidates."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from moosearch.cli.app import FileArgument, FolderArgument, SetOption, app, out
+from moosearch.cli.bar import measuring
 from moosearch.cli.tables import frame_table
 
-analyze = typer.Typer(help="Measure datasets and perturbations.", no_args_is_help=True)
+analyze = typer.Typer(help="Measure datasets, perturbations and trained candidates.", no_args_is_help=True)
 app.add_typer(analyze, name="analyze")
+
+SubjectArgument = Annotated[
+    Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")
+]
+PickOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pick",
+        help="Of a campaign, whom: knee (the default), best:OBJECTIVE, an id, or front. Repeatable.",
+        metavar="RULE",
+    ),
+]
+AttackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--attack",
+        help="Its name, such as pgd20, or '{name: pgd, steps: 20}'; PGD-50 on the margin if not given.",
+    ),
+]
+EpsOption = Annotated[
+    str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
+]
+NormOption = Annotated[
+    Literal["linf", "l2"] | None,
+    typer.Option("--norm", help="Of the ball; the campaign's if not given."),
+]
+SplitOption = Annotated[
+    Literal["val", "test"],
+    typer.Option("--split", help="Which images; candidates were selected on those of val."),
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Images of your own, as `moosearch evaluate` takes them.")
+]
+ToOption = Annotated[
+    Path | None, typer.Option("--out", help="The folder to write to; DIR/plots if not given.")
+]
+ImagesOption = Annotated[
+    int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
+]
 
 
 @analyze.command("perturbations")
@@ -67,3 +108,104 @@ def analyze_tasks(
 
     task = analysis.similar(override(load(file), assignments or []), groups=groups, most=images)
     typer.echo(dump({"own_tasks": [to_tree(task, type(task))]}), nl=False)
+
+
+@analyze.command("robustness")
+def analyze_robustness(
+    folder: SubjectArgument,
+    pick: PickOption = None,
+    attack: AttackOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    radii: Annotated[
+        str | None,
+        typer.Option(
+            "--radii",
+            help="Where to measure, such as 0,4/255,8/255; to twice eps, and the ball of everything, if not "
+            "given.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    steps: Annotated[
+        str, typer.Option("--steps", help="Where to measure, in the ball of eps; of PGD.", metavar="A,B,...")
+    ] = "1,2,5,10,20,50,100",
+    split: SplitOption = "val",
+    images: ImagesOption = 1000,
+    data: DataOption = None,
+    to: ToOption = None,
+) -> None:
+    """Curves of robust accuracy against the radius and against the number of steps: plot and CSV."""
+    from moosearch.campaign import robustness, robustness_plots
+
+    chosen = () if radii is None else robustness.radii_of(radii)
+    numbers = robustness.steps_of(steps)
+    cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
+    with measuring() as bar:
+        table = robustness.robustness(cases, radii=chosen, steps=numbers, progress=bar)
+    for curve, points in table.groupby("curve"):
+        along = points[curve].map(f"{curve} {{:.4g}}".format).rename("along")
+        shown = points.assign(along=along).pivot_table("accuracy", "candidate", "along", sort=False)
+        out.print(frame_table(shown.reset_index()))
+    path = robustness_plots.save(to or folder / "plots", "robustness", robustness_plots.curves, table)
+    _write(table, path)
+
+
+@analyze.command("gallery")
+def analyze_gallery(
+    folder: SubjectArgument,
+    pick: PickOption = None,
+    attack: AttackOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    images: Annotated[int, typer.Option("--images", help="How many images to show.", min=1)] = 16,
+    split: SplitOption = "val",
+    data: DataOption = None,
+    to: ToOption = None,
+) -> None:
+    """Images as they are, perturbed, and their difference, with predictions: some fooled, some withstood."""
+    from moosearch.campaign import robustness, robustness_plots
+
+    for case in _cases(
+        folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=robustness.POOL
+    ):
+        shown = robustness.show(case, count=images)
+        name = f"gallery-{case.model.name}"
+        path = robustness_plots.save(to or folder / "plots", name, robustness_plots.gallery, shown)
+        _write(shown.table(), path)
+
+
+@analyze.command("alignment")
+def analyze_alignment(
+    folder: SubjectArgument,
+    pick: PickOption = None,
+    attack: AttackOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    split: SplitOption = "val",
+    images: ImagesOption = 1000,
+    data: DataOption = None,
+    to: ToOption = None,
+) -> None:
+    """Heat map of the similarity of natural and adversarial features (Hotegni & Peitz 2024, figure 3)."""
+    from moosearch.campaign import robustness, robustness_plots
+
+    cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
+    with measuring() as bar:
+        found = [robustness.align(case, progress=bar) for case in cases]
+    table = robustness.alignment_table(found)
+    out.print(frame_table(table))
+    path = robustness_plots.save(to or folder / "plots", "alignment", robustness_plots.alignment, found)
+    robustness.class_table(found).to_csv(path.with_name("alignment_by_class.csv"), index=False)
+    _write(table, path)
+
+
+def _cases(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
+    from moosearch.campaign import robustness
+
+    return robustness.cases(folder, pick or ["knee"], attack=attack or robustness.PGD50, **given)
+
+
+def _write(table: Any, picture: Path) -> None:
+    """Write a table beside its picture."""
+    table.to_csv(picture.with_suffix(".csv"), index=False)
+    out.print(f"written to {picture}, with PDF and CSV beside it", soft_wrap=True)

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from moosearch.cli.app import FolderArgument, SetOption, app, err, out
-from moosearch.cli.tables import front_table
+from moosearch.cli.tables import doubts, front_table
 from moosearch.errors import SpecError, nearest
 from moosearch.pareto.front import value_text
 
@@ -28,7 +28,10 @@ def status(folder: FolderArgument) -> None:
     total = header.population * header.generations
     running = campaign.folder.running
     waiting_are = "running or waiting" if running else "unfinished"
-    state = "running" if running else "finished" if campaign.finished else "stopped"
+    confirmation = campaign.confirmation
+    confirming = confirmation is not None and confirmation.done < confirmation.planned
+    searching = running and not (campaign.finished and confirming)
+    state = "running" if searching else "finished" if campaign.finished else "stopped"
     out.print(
         f"{header.name}: {state}; generation {generation}/{header.generations}, "
         f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
@@ -54,6 +57,17 @@ def status(folder: FolderArgument) -> None:
         out.print(f"failed {evaluation.candidate.id}: {evaluation.reason}")
     if state == "stopped":
         out.print(f"go on with `moosearch resume {folder}`")
+    if confirmation is not None:
+        stage = "finished" if not confirming else "running" if running else "stopped"
+        doubtful = sum(bool(m.failed_checks) for m in confirmation.members)
+        out.print(
+            f"confirmation: {stage}; {confirmation.done}/{confirmation.planned} trainings done, "
+            f"{confirmation.failed} failed; {doubtful} of {len(confirmation.members)} members failed a check "
+            "for masked gradients",
+            soft_wrap=True,
+        )
+        if stage == "stopped":
+            out.print(f"go on with `moosearch confirm {folder}`")
 
 
 @app.command()
@@ -77,10 +91,14 @@ def front(
     if csv:
         typer.echo(shown.to_frame().to_csv(index=False), nl=False)
     elif as_json:
+        confirmation = campaign.confirmation
         rows = [
             {
                 "id": e.candidate.id,
                 "objectives": dict(e.objectives),
+                "deviations": e.deviations,
+                "intervals": dict(e.intervals),
+                "confirmed": _confirmed(confirmation, e.candidate.id),
                 "metrics": dict(e.metrics),
                 "genome": dict(e.candidate.genome),
                 "spec": e.candidate.spec,
@@ -90,9 +108,18 @@ def front(
         typer.echo(json.dumps(rows, indent=2))
     else:
         out.print(front_table(campaign, shown))
+        if campaign.confirmation is not None:
+            for line in doubts(campaign.confirmation):
+                out.print(line)
     if plot:
         for path in campaign.plot():
             err.print(str(path), soft_wrap=True)
+
+
+def _confirmed(confirmation: Any, candidate_id: str) -> Any:
+    """Return what was confirmed of a member as plain data; None where there is nothing."""
+    member = confirmation.member(candidate_id) if confirmation is not None else None
+    return member.to_tree() if member is not None else None
 
 
 @app.command()

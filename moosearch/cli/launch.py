@@ -18,7 +18,7 @@ from moosearch.cli.app import (
     err,
     out,
 )
-from moosearch.cli.tables import front_table
+from moosearch.cli.tables import attack_table, doubts, front_table
 from moosearch.errors import SpecError
 from moosearch.pareto.front import value_text
 
@@ -38,8 +38,8 @@ def search(
     from moosearch.campaign.campaign import search as launch
     from moosearch.campaign.progress import TerminalProgress
 
-    overrides = [*(assignments or []), *_evaluator_overrides(evaluator, workers, ray_address)]
-    with _interruptible(), TerminalProgress(out) as progress:
+    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    with interruptible("resume"), TerminalProgress(out) as progress:
         campaign = launch(file, out=to, overrides=overrides, observer=progress)
     _finish(campaign)
 
@@ -55,8 +55,8 @@ def resume(
     from moosearch.campaign.campaign import resume as go_on
     from moosearch.campaign.progress import TerminalProgress
 
-    overrides = _evaluator_overrides(evaluator, workers, ray_address)
-    with _interruptible(), TerminalProgress(out) as progress:
+    overrides = evaluator_overrides(evaluator, workers, ray_address)
+    with interruptible("resume"), TerminalProgress(out) as progress:
         campaign = go_on(folder, overrides=overrides, observer=progress)
     _finish(campaign)
 
@@ -78,7 +78,7 @@ def train(
     from moosearch.campaign.campaign import train as launch
     from moosearch.campaign.progress import TrainingProgress
 
-    with _interruptible():
+    with interruptible("resume"):
         campaign = launch(file, assignments=assignments or [], out=to, observer=TrainingProgress(out))
     (evaluation,) = campaign.evaluations
     if evaluation.status == "failed":
@@ -96,16 +96,17 @@ def train(
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a campaign with a word on how to go on."""
+def interruptible(verb: str) -> Iterator[None]:
+    """Let Ctrl-C end a command with a word on how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        err.print("interrupted: what was evaluated is stored; go on with `moosearch resume DIR`.")
+        err.print(f"interrupted: what was evaluated is stored; go on with `moosearch {verb} DIR`.")
         raise typer.Exit(130) from None
 
 
-def _evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
+def evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
+    """Write the options that say where work runs as assignments to ``campaign.evaluator``."""
     overrides = [f"campaign.evaluator={name}"] if name is not None else []
     if name is None and (workers is not None or address is not None):
         overrides.append("campaign.evaluator.name=ray")
@@ -119,9 +120,10 @@ def _evaluator_overrides(name: str | None, workers: int | None, address: str | N
 
 
 def _finish(campaign: Any) -> None:
-    """Print what came of a campaign, draw its plots, and end with 3 where some candidates failed."""
+    """Print what came of a campaign, draw its plots, and end with 3 where some trainings failed."""
     plots = campaign.plot()
-    out.print(front_table(campaign))
+    if campaign.confirmation is None:
+        out.print(front_table(campaign))
     evaluations = campaign.evaluations
     failed = sum(e.status == "failed" for e in evaluations)
     out.print(
@@ -129,5 +131,23 @@ def _finish(campaign: Any) -> None:
         f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
         soft_wrap=True,
     )
+    if campaign.confirmation is not None:
+        failed += print_confirmation(campaign)
     if failed:
         raise typer.Exit(3)
+
+
+def print_confirmation(campaign: Any) -> int:
+    """Print what a confirmation found; return how many of its trainings failed."""
+    confirmation = campaign.confirmation
+    out.print(front_table(campaign, [member.estimate for member in confirmation.members]))
+    out.print(attack_table(confirmation))
+    for line in doubts(confirmation):
+        out.print(line)
+    out.print(
+        f"{len(confirmation.members)} members confirmed by {confirmation.done} trainings, "
+        f"{confirmation.failed} failed; in {campaign.folder.confirmed_table}",
+        soft_wrap=True,
+    )
+    failed: int = confirmation.failed
+    return failed

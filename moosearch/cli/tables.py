@@ -1,23 +1,30 @@
 """Tables for the terminal."""
 
+import math
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
-from moosearch.pareto.front import value_text
+from moosearch.pareto.front import spread_text
 
 
 def front_table(campaign: Any, shown: Any = None) -> Table:
-    """Return the front as a table: a row a member; genes that are the same in all are left to the CSV."""
+    """Return the front as a table: a row a member; genes that are the same in all are left to the CSV.
+
+    Where the front was confirmed, what was confirmed stands under the search's estimates.
+    """
     front = campaign.front
     shown = shown if shown is not None else front
     knee = front.knee().candidate.id if len(front) else ""
     genes = list(dict.fromkeys(path for e in front for path in e.candidate.genome))
     varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1] or genes
-    header = campaign.header
+    header, confirmation = campaign.header, campaign.confirmation
     table = Table(
         title=f"{header.name}: front of {len(front)}, hypervolume {front.hypervolume():.4f} (knee marked *)",
+        caption=_caption(campaign, confirmation),
         title_justify="left",
+        caption_justify="left",
     )
     table.add_column("id", no_wrap=True)
     for objective in header.objectives:
@@ -30,9 +37,88 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
             for path, value in genome.items()
         )
         marked = f"{e.candidate.id}{'*' if e.candidate.id == knee else ''}"
-        values = [value_text(e.objectives[o.key]) for o in header.objectives if o.key in e.objectives]
+        member = confirmation.member(e.candidate.id) if confirmation is not None else None
+        if member is not None:
+            marked += f"\n{_verdict(member)}"
+        values = [_cell(e, member, o.key) for o in header.objectives if o.key in e.objectives]
         table.add_row(marked, *values, recipe)
     return table
+
+
+def _cell(evaluation: Any, member: Any, key: str) -> str:
+    """Write an objective's value, and under it what was confirmed or else its interval."""
+    value = spread_text(evaluation.objectives[key], evaluation.deviations.get(key) or math.nan)
+    if member is not None:
+        return f"{value}\n{_spread(member, key)}"
+    if key in evaluation.intervals:
+        low, high = evaluation.intervals[key]
+        return f"{value}\n{low:.3f}-{high:.3f}"
+    return value
+
+
+def _caption(campaign: Any, confirmation: Any) -> str | None:
+    """Say what stands in the table of the front beside values."""
+    lines = []
+    if any(e.deviations for e in campaign.front):
+        lines.append("±: standard deviation over trainings")
+    if confirmation is not None:
+        lines.append(
+            "second line: confirmed on test images, mean ± standard deviation over fresh trainings; stays: "
+            "non-dominated within noise (probability of being non-dominated); !: failed a check for masked "
+            "gradients"
+        )
+    elif any(e.intervals for e in campaign.front):
+        lines.append("second line: 95 % interval of an accuracy, for the images it was measured on")
+    return "\n".join(lines) or None
+
+
+def attack_table(confirmation: Any) -> Table:
+    """Return a confirmed front under each attack, and the worst of them: mean accuracies on test images."""
+    names = [name for name in confirmation.measured if name.startswith(("attack_", "suite_"))]
+    table = Table(
+        title="accuracy on test images under each attack (mean over trainings)",
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("id", no_wrap=True)
+    for name in names:
+        head = name.removeprefix("attack_").removeprefix("suite_").replace("average_robust", "Avg-_Robust")
+        table.add_column(head.replace("_", "\n"), justify="right", min_width=5, overflow="fold")
+    for member in confirmation.members:
+        means = [f"{member.measured[name].mean:.3f}" if member.complete else "-" for name in names]
+        table.add_row(member.estimate.candidate.id, *means)
+    return table
+
+
+def doubts(confirmation: Any) -> list[str]:
+    """Return lines on trainings that failed, on members that failed checks, and on what each check means."""
+    lines: list[str] = []
+    explanations: dict[str, str] = {}
+    for member in confirmation.members:
+        if member.failed:
+            many = f"{len(member.failed)} of {len(member.failed) + len(member.complete)}"
+            reason = member.failed[0].reason
+            lines.append(f"! {member.estimate.candidate.id}: {many} trainings failed: {reason}")
+        checks = ", ".join(f"{name} ({count}x)" for name, count in member.failed_checks.items())
+        if checks:
+            lines.append(f"! {member.estimate.candidate.id} failed {checks}")
+        explanations |= member.explanations
+    return lines + [f"{name}: {text}" for name, text in explanations.items()]
+
+
+def _spread(member: Any, key: str) -> str:
+    if key not in member.measured:
+        return ""
+    spread = member.measured[key]
+    return spread_text(spread.mean, spread.std)
+
+
+def _verdict(member: Any) -> str:
+    probability = member.standing.probability
+    word = "stays" if member.standing.stays else "LEAVES"
+    said = f"{word} ({probability:.2f})" if not math.isnan(probability) else "noise unknown"
+    return f"{said}{' !' if member.failed_checks else ''}"
 
 
 def frame_table(frame: Any) -> Table:

@@ -5,6 +5,7 @@ from moosearch.data import cifar, digits, gtsrb, image_folder, mnist, npz, tiny_
 from moosearch.data.augment import Augmentation
 from moosearch.data.dataset import DATASETS, Dataset, Split, Splits, labels_of
 from moosearch.data.images import ImageDataset, Images
+from moosearch.data.own import own_images
 from moosearch.data.statistics import inter_class_variance, similar_classes
 from moosearch.data.tasks import Labels, Task, TaskSpec
 
@@ -21,5 +22,6 @@ __all__ = [
     "TaskSpec",
     "inter_class_variance",
     "labels_of",
+    "own_images",
     "similar_classes",
 ]

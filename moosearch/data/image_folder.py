@@ -33,7 +33,7 @@ class ImageFolder(ImageDataset):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the folders, sorted."""
-        return _classes(self._folders()[0])
+        return folders_of_classes(self._folders()[0])
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -43,18 +43,18 @@ class ImageFolder(ImageDataset):
     def read(self, *, download: bool) -> Images:
         """Decode the files."""
         train, *tests = self._folders()
-        classes = _classes(train)
-        x, y = self._decoded(train)
+        classes = folders_of_classes(train)
+        x, y = read_folder(train, self.size)
         if not tests:
             left, held = hold_out("test", self.test_size or len(y) // 5, y)
             return Images(self.path, x[left], y[left], x[held], y[held])
-        if _classes(tests[0]) != classes:
-            different = sorted({*classes} ^ {*_classes(tests[0])})
+        if folders_of_classes(tests[0]) != classes:
+            different = sorted({*classes} ^ {*folders_of_classes(tests[0])})
             raise SpecError(
                 f"{self.path}: found {', '.join(different)} in one of train/ and {tests[0].name}/ alone, "
                 "expected the same folders in both."
             )
-        return Images(self.path, x, y, *self._decoded(tests[0]))
+        return Images(self.path, x, y, *read_folder(tests[0], self.size))
 
     def _folders(self) -> Sequence[Path]:
         """Return the folder of training images, and that of test images where there is one."""
@@ -70,19 +70,38 @@ class ImageFolder(ImageDataset):
             "To have train/ split, name it as `path`."
         )
 
-    def _decoded(self, folder: Path) -> tuple[Array, Array]:
-        from torchvision import datasets
 
-        try:
-            samples = datasets.ImageFolder(folder).samples
-            paths = [Path(path) for path, _ in samples]
-            x = decode(f"image_folder {folder.resolve()}", paths, self.size, crop=True)
-        except OSError as error:
-            raise DataUnavailableError(f"{self.path}: {error}") from None
-        return x, np.array([label for _, label in samples])
+def read_folder(folder: Path, size: int) -> tuple[Array, Array]:
+    """Decode a folder of images with a folder a class.
+
+    Args:
+        folder: The folder.
+        size: Height and width to give.
+
+    Returns:
+        (N, size, size, 3) bytes, and (N,) numbers of the folders in the order of `folders_of_classes`.
+
+    Raises:
+        DataUnavailableError: A folder has no images, or a file is missing.
+        SpecError: A file is no image.
+    """
+    from torchvision import datasets
+
+    try:
+        samples = datasets.ImageFolder(folder).samples
+        paths = [Path(path) for path, _ in samples]
+        x = decode(f"image_folder {folder.resolve()}", paths, size, crop=True)
+    except OSError as error:
+        raise DataUnavailableError(f"{folder}: {error}") from None
+    return x, np.array([label for _, label in samples])
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def folders_of_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted.
+
+    Raises:
+        DataUnavailableError: There are none.
+    """
     from torchvision.datasets.folder import find_classes
 
     try:

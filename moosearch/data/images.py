@@ -151,9 +151,15 @@ class ImageDataset(ABC):
         )
 
     def _split(self, x: Array, y: Array, rows: Array) -> Split:
-        pixels = torch.from_numpy(np.ascontiguousarray(x[rows]))
-        pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-        return Split(resized(pixels, self.size), torch.from_numpy(y[rows].astype(np.int64)))
+        split = to_split(x[rows], y[rows])
+        return Split(resized(split.x, self.size), split.y)
+
+
+def to_split(x: Array, y: Array) -> Split:
+    """Return images as files hold them as tensors: (N, H, W) or (N, H, W, C) -> (N, C, H, W)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(x))
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    return Split(pixels, torch.from_numpy(y.astype(np.int64)))
 
 
 def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tuple[Array, Array]:
@@ -231,8 +237,8 @@ def check(images: Images, classes: Sequence[str]) -> None:
         ("train", images.x_train, images.y_train),
         ("test", images.x_test, images.y_test),
     ):
-        _check_images(f"{images.source}: x_{part}", x)
-        _check_labels(f"{images.source}: y_{part}", y, len(x), len(classes))
+        check_images(f"{images.source}: x_{part}", x)
+        check_labels(f"{images.source}: y_{part}", y, len(x), len(classes))
     if images.x_train.shape[1:] != images.x_test.shape[1:]:
         raise SpecError(
             f"{images.source}: x_test: found images of shape {images.x_test.shape[1:]}, expected "
@@ -251,7 +257,12 @@ def check(images: Images, classes: Sequence[str]) -> None:
             )
 
 
-def _check_images(where: str, x: Array) -> None:
+def check_images(where: str, x: Array) -> None:
+    """Check that an array holds images.
+
+    Raises:
+        SpecError: It does not; the message starts with ``where``.
+    """
     channels = x.shape[3] if x.ndim == 4 else 1
     if x.dtype not in (np.uint8, np.float32) or x.ndim not in (3, 4) or not 1 <= channels <= 4 or not x.size:
         raise SpecError(
@@ -263,7 +274,12 @@ def _check_images(where: str, x: Array) -> None:
         raise SpecError(f"{where}: found values from {x.min()} to {x.max()}, expected them in [0, 1].")
 
 
-def _check_labels(where: str, y: Array, images: int, classes: int) -> None:
+def check_labels(where: str, y: Array, images: int, classes: int) -> None:
+    """Check that an array holds the class number of each of some images.
+
+    Raises:
+        SpecError: It does not; the message starts with ``where``.
+    """
     if not np.issubdtype(y.dtype, np.integer) or y.shape != (images,):
         raise SpecError(
             f"{where}: found {y.dtype} of shape {y.shape}, expected integers of shape ({images},): "

@@ -3,7 +3,7 @@
 import functools
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from moosearch.data.images import Array, ImageDataset, Images
 from moosearch.errors import DataUnavailableError, SpecError
 
 MEMBERS = ("x_train", "y_train", "x_test", "y_test")
+OWN = (("x_test", "y_test"), ("x", "y"))
+"""Members with images and labels in a file to judge networks with, the first pair that is there."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,25 @@ def read_npz(path: str, group_by: str = "") -> Images:
     return Images(path, x_train, y_train, x_test, y_test, *tracks)
 
 
+def read_own(path: str) -> tuple[str, Array, str, Array]:
+    """Read images and labels to judge networks with.
+
+    Returns:
+        The name of the images' member and the images, the name of the labels' member and the labels.
+
+    Raises:
+        DataUnavailableError: There is no such file.
+        SpecError: It holds no such members.
+    """
+    with _explained(path, OWN[0]), ZipFile(Path(path).expanduser()) as archive:
+        members = [name.removesuffix(".npy") for name in archive.namelist()]
+        for x, y in OWN:
+            if x in members and y in members:
+                return x, _member(archive, x), y, _member(archive, y)
+        expected = ", or ".join(f"{x} and {y}" for x, y in OWN)
+        raise SpecError(f"{path}: found the members {', '.join(members) or '(none)'}, expected {expected}.")
+
+
 def _shape(archive: ZipFile, name: str) -> tuple[int, ...]:
     """Return the shape of a member from its header; its data stay compressed."""
     with archive.open(f"{name}.npy") as file:
@@ -127,7 +148,7 @@ def _member(archive: ZipFile, name: str) -> Array:
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def _explained(path: str, members: Sequence[str] = MEMBERS) -> Iterator[None]:
     """Turn what goes wrong with a file into errors that name it."""
     try:
         yield
@@ -136,7 +157,7 @@ def _explained(path: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataUnavailableError(
             f"{path}: there is no such file (looked for {Path(path).expanduser().absolute()}). Expected an "
-            f".npz file with {', '.join(MEMBERS)}."
+            f".npz file with {', '.join(members)}."
         ) from None
     except OSError as error:
         raise DataUnavailableError(f"{path}: cannot be read: {error.strerror or error}.") from None

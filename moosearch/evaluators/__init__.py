@@ -2,6 +2,7 @@
 
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
 from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
-from moosearch.evaluators.work import EpochDone, Outcome, Work
+from moosearch.evaluators.exam import Exam
+from moosearch.evaluators.work import EpochDone, Job, Outcome, Work
 
-__all__ = ["EVALUATORS", "EpochDone", "Evaluator", "Outcome", "Pool", "Resources", "Work"]
+__all__ = ["EVALUATORS", "EpochDone", "Evaluator", "Exam", "Job", "Outcome", "Pool", "Resources", "Work"]

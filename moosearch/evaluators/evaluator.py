@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Protocol
 
 import pydantic
 
-from moosearch.evaluation import Candidate
-from moosearch.evaluators.work import EpochDone, Outcome, Work
+from moosearch.evaluators.work import EpochDone, Job, Outcome, Work
 from moosearch.registry import Count, Number, Registry
 
 
@@ -31,8 +30,8 @@ class Pool(Protocol):
 
     workers: int
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[EpochDone | Outcome]:
-        """Evaluate candidates; yield their epochs, and their outcomes in any order, one for each."""
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
+        """Do jobs; yield their epochs, and their outcomes in any order, one for each."""
         ...
 
 

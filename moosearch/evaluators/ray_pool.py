@@ -1,4 +1,4 @@
-"""One Ray task a candidate: on a local cluster that lives as long as the campaign, or on a running one."""
+"""One Ray task a job: on a local cluster that lives as long as the campaign, or on a running one."""
 
 import logging
 import os
@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import pydantic
 
 from moosearch.errors import CampaignError
-from moosearch.evaluation import Candidate
 from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import EpochDone, Outcome, Work, evaluate, failure
+from moosearch.evaluators.work import EpochDone, Job, Outcome, Work, evaluate, failure
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
@@ -100,16 +99,16 @@ class _Pool:
         # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
         self._task = ray.remote(max_calls=0, max_retries=1, num_returns="streaming", **options)(evaluate)
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[EpochDone | Outcome]:
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
         import ray
 
-        waiting = list(reversed(candidates))
-        running: dict[Any, Candidate] = {}
+        waiting = list(reversed(jobs))
+        running: dict[Any, Job] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < self.workers:
-                    candidate = waiting.pop()
-                    running[self._task.remote(self._work, candidate)] = candidate
+                    job = waiting.pop()
+                    running[self._task.remote(self._work, job)] = job
                 (stream, *_), _ = ray.wait(list(running), num_returns=1)
                 try:
                     heard: EpochDone | Outcome = ray.get(next(stream))

@@ -1,12 +1,11 @@
-"""One candidate after the other, in this process: the way to debug. Needs no Ray."""
+"""One job after the other, in this process: the way to debug. Needs no Ray."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from moosearch.evaluation import Candidate
 from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import EpochDone, Outcome, Work, evaluate
+from moosearch.evaluators.work import EpochDone, Job, Outcome, Work, evaluate
 
 
 @EVALUATORS.register("serial")
@@ -25,6 +24,6 @@ class _SerialPool:
     work: Work
     workers: int = 1
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[EpochDone | Outcome]:
-        for candidate in candidates:
-            yield from evaluate(self.work, candidate)
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
+        for job in jobs:
+            yield from evaluate(self.work, job)

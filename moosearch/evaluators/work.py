@@ -1,14 +1,15 @@
-"""The work itself: a candidate in, an outcome out; in this process or in a Ray worker. It never raises."""
+"""The work itself: a job in, an outcome out; in this process or in a Ray worker. It never raises."""
 
 import functools
 import importlib
 import math
 import os
 import platform
+import statistics
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,18 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from moosearch.evaluation import Candidate, Constraint, Evaluation
 from moosearch.evaluators.allocator import keep_memory
+from moosearch.evaluators.exam import Exam, sit
 from moosearch.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch
 
     from moosearch.data import Dataset, Splits
+    from moosearch.training import CandidateSpec
     from moosearch.training.train import Trained
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for all candidates of a campaign; plain data, so that it travels.
+    """What is the same for all jobs of a campaign; plain data, so that it travels.
 
     Attributes:
         seed: Seed of the campaign.
@@ -36,6 +39,8 @@ class Work:
         constraints: Bounds on any of both.
         threads: CPU threads of a candidate. Results may depend on it, so every evaluator obeys it.
         imports: Modules that register the user's own plug-ins.
+        repeats: How often a search trains and measures a candidate.
+        exam: How a confirmation judges on test images; None in a search, which never sees them.
     """
 
     seed: int
@@ -44,6 +49,30 @@ class Work:
     constraints: tuple[Constraint, ...] = ()
     threads: int = 1
     imports: tuple[str, ...] = ()
+    repeats: int = 1
+    exam: Exam | None = None
+
+    def seed_of(self, job: "Job") -> int:
+        """Return the seed of a training; a confirmation shares none with the search."""
+        if self.exam is not None:
+            purpose = f"confirmation {job.number}"
+        else:
+            purpose = f"candidate, replicate {job.number}" if job.number else "candidate"
+        return derive_seed(self.seed, purpose, job.candidate.id)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an evaluator is given to do.
+
+    Attributes:
+        candidate: Whose recipe.
+        number: Which training of it: a confirmation numbers its seeds from 1. A search has one job a
+            candidate, 0, and trains its replicates from 0 in it.
+    """
+
+    candidate: Candidate
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,33 +80,37 @@ class EpochDone:
     """What is heard from a candidate in training.
 
     Attributes:
-        candidate: Who trains.
+        job: Who trains, and which training it is.
         epochs: How many epochs there will be.
         row: The row of the training history, with ``epoch`` from 1.
     """
 
-    candidate: Candidate
+    job: Job
     epochs: int
     row: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back from a candidate in the end.
+    """What comes back from a job in the end.
 
     Attributes:
-        evaluation: What is known of it now.
-        checkpoints: States of the trained network as safetensors: ``weights``, which was judged, and the
-            other of ``best`` and ``last`` where it is another one; empty when it failed.
-        history: A row an epoch.
+        evaluation: What is known of the candidate now.
+        checkpoints: States of the (first) trained network as safetensors: ``weights``, which was judged, and
+            the other of ``best`` and ``last`` where it is another one; empty when it failed.
+        history: A row an epoch, of the same training.
+        number: The job's number.
+        judgment: What a confirmation found on test images, as `moosearch.evaluators.exam.sit` says.
     """
 
     evaluation: Evaluation
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
+    number: int = 0
+    judgment: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluate(work: Work, candidate: Candidate) -> Iterator[EpochDone | Outcome]:
+def evaluate(work: Work, job: Job) -> Iterator[EpochDone | Outcome]:
     """Train and measure a candidate.
 
     Everything random in it comes from the campaign's seed and the candidate's id. Whatever goes wrong
@@ -87,36 +120,40 @@ def evaluate(work: Work, candidate: Candidate) -> Iterator[EpochDone | Outcome]:
         An `EpochDone` after every epoch, and the `Outcome` at the end.
     """
     start = time.perf_counter()
-    started = datetime.now(UTC).isoformat()
-    seed = derive_seed(work.seed, "candidate", candidate.id)
-    provenance = {"seed": seed, "started": started, "host": platform.node(), "pid": os.getpid()}
+    provenance: dict[str, Any] = {
+        "seed": work.seed_of(job),
+        "started": datetime.now(UTC).isoformat(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+    }
     try:
         provenance |= versions()
-        yield from _train_and_measure(work, candidate, seed, provenance)
+        yield from _train_and_measure(work, job, provenance)
     except Exception:  # a bad candidate is data, not the end of a campaign
         seconds = {"total": time.perf_counter() - start}
-        yield failure(candidate, traceback.format_exc(), seconds, provenance)
+        yield failure(job, traceback.format_exc(), seconds, provenance)
 
 
 def failure(
-    candidate: Candidate,
+    job: Job,
     error: str,
     seconds: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Return the outcome of a candidate that failed with an error text."""
-    return Outcome(
-        Evaluation(candidate, "failed", error=error, seconds=seconds or {}, provenance=provenance or {})
+    """Return the outcome of a job that failed with an error text."""
+    evaluation = Evaluation(
+        job.candidate, "failed", error=error, seconds=seconds or {}, provenance=provenance or {}
     )
+    return Outcome(evaluation, number=job.number)
 
 
 def _train_and_measure(
-    work: Work, candidate: Candidate, seed: int, provenance: dict[str, Any]
-) -> Iterator[EpochDone | Outcome]:
+    work: Work, job: Job, provenance: dict[str, Any]
+) -> Generator[EpochDone | Outcome, None, None]:
     import torch
 
     from moosearch.registry import build
-    from moosearch.training import CandidateSpec, Subject, key_of, train_by_epochs
+    from moosearch.training import CandidateSpec
 
     for module in work.imports:
         importlib.import_module(module)
@@ -126,42 +163,125 @@ def _train_and_measure(
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 where candidates are judged
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    spec: CandidateSpec = build(CandidateSpec, candidate.spec)
+    spec: CandidateSpec = build(CandidateSpec, job.candidate.spec)
     splits = _splits(spec.dataset, device)
+    measured = _search if work.exam is None else _confirm
+    yield (yield from measured(work, job, spec, splits, provenance))
 
+
+def _search(
+    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
+) -> Generator[EpochDone, None, Outcome]:
+    """Train as often as asked for, and measure on validation images each time."""
+    from moosearch.training import Subject
+
+    start, training = time.perf_counter(), 0.0
+    objectives, metrics = build_objectives(work.objectives), build_objectives(work.metrics)
+    replicates: list[dict[str, float]] = []
+    for number in range(work.repeats):
+        before = time.perf_counter()
+        trained = yield from _trained(work, Job(job.candidate, number), spec, splits)
+        training += time.perf_counter() - before
+        subject = Subject(
+            trained.net,
+            splits.val,
+            spec.dataset.tasks,
+            spec.dataset.shape,
+            derive_seed(work.seed, "judge"),
+        )
+        replicates.append(_measured([*objectives, *metrics], subject))
+        if number == 0:
+            first = trained
+    total = time.perf_counter() - start
+    values = {key: statistics.fmean(each[key] for each in replicates) for key in replicates[0]}
+    several = work.repeats > 1
+    evaluation = Evaluation(
+        job.candidate,
+        "complete",
+        objectives={key: values[key] for key in map(_key, objectives)},
+        metrics={key: values[key] for key in map(_key, metrics)},
+        violations={str(c): c.violation(values[c.key]) for c in work.constraints},
+        seconds={"train": training, "measure": total - training, "total": total},
+        provenance=provenance | _provenance(first),
+        replicates=tuple(replicates) if several else (),
+        intervals={} if several else _intervals(objectives, values, len(splits.val)),
+    )
+    return Outcome(evaluation, _checkpoints(first), tuple(epoch.row() for epoch in first.history))
+
+
+def _confirm(
+    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
+) -> Generator[EpochDone, None, Outcome]:
+    """Train once, and judge on test images."""
+    assert work.exam is not None
     start = time.perf_counter()
-    epochs = train_by_epochs(spec, splits.train, splits.val, seed=seed)
+    trained = yield from _trained(work, job, spec, splits)
+    between = time.perf_counter()
+    images = splits.test.first(work.exam.images).to(splits.train.x.device)
+    confirmed, judgment = sit(
+        work.exam,
+        trained.net,
+        images,
+        spec.dataset.tasks,
+        spec.dataset.shape,
+        build_objectives(work.objectives),
+        seed=derive_seed(work.seed, "judge, test"),
+    )
+    end = time.perf_counter()
+    evaluation = Evaluation(
+        job.candidate,
+        "complete",
+        objectives=confirmed,
+        seconds={"train": between - start, "measure": end - between, "total": end - start},
+        provenance=provenance | _provenance(trained),
+    )
+    history = tuple(epoch.row() for epoch in trained.history)
+    return Outcome(evaluation, _checkpoints(trained), history, job.number, judgment)
+
+
+def _trained(
+    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits"
+) -> Generator[EpochDone, None, "Trained"]:
+    from moosearch.training import train_by_epochs
+
+    epochs = train_by_epochs(spec, splits.train, splits.val, seed=work.seed_of(job))
     while True:
         try:
             epoch = next(epochs)
         except StopIteration as stop:
             trained: Trained = stop.value
-            break
-        yield EpochDone(candidate, epoch.epochs, epoch.row())
-    between = time.perf_counter()
-    provenance |= {"best_epoch": trained.best, "precision": trained.precision}
-    judge = derive_seed(work.seed, "judge")
-    subject = Subject(trained.net, splits.val, spec.dataset.tasks, spec.dataset.shape, judge)
-    measured = [
-        {key_of(objective): objective.measure(subject) for objective in build_objectives(nodes)}
-        for nodes in (work.objectives, work.metrics)
-    ]
-    end = time.perf_counter()
+            return trained
+        yield EpochDone(job, epoch.epochs, epoch.row())
 
-    values = measured[0] | measured[1]
+
+def _measured(objectives: list[Any], subject: Any) -> dict[str, float]:
+    values = {_key(objective): objective.measure(subject) for objective in objectives}
     for key, value in values.items():
         if math.isnan(value):
             raise ValueError(f"{key} is NaN")
-    evaluation = Evaluation(
-        candidate,
-        "complete",
-        objectives=measured[0],
-        metrics=measured[1],
-        violations={str(c): c.violation(values[c.key]) for c in work.constraints},
-        seconds={"train": between - start, "measure": end - between, "total": end - start},
-        provenance=provenance,
-    )
-    yield Outcome(evaluation, _checkpoints(trained), tuple(epoch.row() for epoch in trained.history))
+    return values
+
+
+def _key(objective: Any) -> str:
+    from moosearch.training import key_of
+
+    return key_of(objective)
+
+
+def _intervals(objectives: list[Any], values: Mapping[str, float], images: int) -> dict[str, list[float]]:
+    """Return Wilson intervals of the accuracies; an objective without ``images`` is measured on all."""
+    from moosearch.judging.record import wilson
+
+    found = {}
+    for objective in objectives:
+        if objective.kind == "fraction":
+            measured = min(getattr(objective, "images", 0) or images, images)
+            found[_key(objective)] = list(wilson(round(values[_key(objective)] * measured), measured))
+    return found
+
+
+def _provenance(trained: "Trained") -> dict[str, Any]:
+    return {"best_epoch": trained.best, "precision": trained.precision}
 
 
 def _checkpoints(trained: "Trained") -> dict[str, bytes]:
@@ -199,7 +319,17 @@ def _splits(dataset: "Dataset", device: "torch.device") -> "Splits":
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of what results depend on."""
-    names = ("moosearch", "torch", "torchvision", "pymoo", "optuna", "numpy", "scikit-learn")
+    names = (
+        "moosearch",
+        "torch",
+        "torchvision",
+        "pymoo",
+        "optuna",
+        "numpy",
+        "scikit-learn",
+        "foolbox",
+        "pyautoattack",
+    )
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -66,3 +66,15 @@ def finished(tiny, tmp_path_factory):
     """A finished campaign of 8 candidates; tests must not change its folder."""
     folder = tmp_path_factory.mktemp("finished") / "tiny"
     return moosearch.search(tiny(), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
+
+
+@pytest.fixture
+def without_programs(monkeypatch):
+    """Exports write empty programs: compiling them takes longest."""
+
+    def write(_model, _images, path):
+        path.write_bytes(b"")
+        return 0.0
+
+    for name in ("_export_onnx", "_export_program"):
+        monkeypatch.setattr(f"moosearch.campaign.export.{name}", write)

@@ -2,14 +2,16 @@
 
 import io
 import json
+import math
 import shutil
+import statistics
 
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from moosearch.campaign.plan import make_plan
-from moosearch.cli.launch import _evaluator_overrides
+from moosearch.cli.launch import evaluator_overrides
 from moosearch.errors import Place
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.space.files import Document, override
@@ -52,6 +54,65 @@ def test_launch_inspect_export(cli, tiny_file, tmp_path):
     code, _, err = cli("search", tiny_file, "--out", folder, "--set", "campaign.seed=4")
     assert code == 2
     assert "campaign.seed is 3 there and 4 here" in err
+
+
+def test_confirm_front_status_export(cli, finished, tmp_path):
+    folder = shutil.copytree(finished.folder.root, tmp_path / "c")
+    before = (folder / "front.csv").read_bytes()
+    rules = ["--pick", "knee", "--pick", "best:clean_accuracy"]
+    code, out, _ = cli("confirm", folder, *rules, "--seeds", "2", "--attacks", "fgsm, pgd5", "--images", "30")
+    assert code == 0
+    assert "confirmation by 4 trainings; 1 at a time" in out
+    assert "members confirmed by 4 trainings, 0 failed" in out
+    paths = sorted((folder / "confirmed").glob("*/*.json"))
+    stored = {(path.parent.name, int(path.stem)): json.loads(path.read_text()) for path in paths}
+    members = {member for member, _ in stored}
+    assert {number for _, number in stored} == {1, 2}
+    assert len(stored) == 2 * len(members)
+
+    table = pd.read_csv(folder / "confirmed.csv").set_index("id")
+    assert set(table.index) == members
+    front = pd.read_csv(folder / "front.csv").set_index("id")
+    for member in members:
+        for key in ("clean_accuracy", "robust_accuracy"):
+            values = [stored[member, number]["objectives"][key] for number in (1, 2)]
+            mean = sum(values) / 2
+            assert table.loc[member, f"{key}_mean"] == pytest.approx(mean)
+            std = math.sqrt(sum((value - mean) ** 2 for value in values))
+            assert table.loc[member, f"{key}_std"] == pytest.approx(std)
+            assert [table.loc[member, f"{key}_seed{number}"] for number in (1, 2)] == values
+            assert table.loc[member, key] == front.loc[member, key]
+        for attack in ("fgsm", "pgd5"):
+            values = [
+                stored[member, n]["judgment"]["threats"][0]["attacks"][attack]["accuracy"] for n in (1, 2)
+            ]
+            assert table.loc[member, f"attack_{attack}_mean"] == pytest.approx(statistics.fmean(values))
+    assert (folder / "front.csv").read_bytes() == before
+    assert (folder / "plots/confirmation.png").stat().st_size > 5000
+
+    code, out, _ = cli("front", folder)
+    assert code == 0
+    for member in members:
+        assert f"{table.loc[member, 'robust_accuracy_mean']:.4g} ±" in out
+    code, out, _ = cli("front", folder, "--json")
+    shown = {row["id"]: row["confirmed"] for row in json.loads(out)}
+    assert {identity for identity, found in shown.items() if found} == members
+    code, out, _ = cli("status", folder)
+    assert "finished; generation 2/2" in out
+    assert "confirmation: finished; 4/4 trainings done, 0 failed" in out
+
+    code, _, _ = cli("export", folder, "--to", tmp_path / "model")
+    assert code == 0
+    manifest = json.loads((tmp_path / "model/manifest.json").read_text())
+    values = manifest["confirmation"]["values"]
+    mean = table.loc[manifest["candidate"], "robust_accuracy_mean"]
+    assert values["robust_accuracy"]["mean"] == pytest.approx(mean)
+    low, high = values["robust_accuracy"]["interval"]
+    assert low <= mean <= high
+    assert manifest["confirmation"]["threats"][0]["attacks"]["pgd5"]["steps"] == 5
+    card = (tmp_path / "model/CARD.md").read_text()
+    assert f"| robust accuracy | {mean:.4f} |" in card
+    assert "moves every pixel by at most 0.1" in card
 
 
 def test_front_formats(cli, finished):
@@ -228,6 +289,6 @@ def test_schema_accepts_the_shipped_spaces_and_refuses_wrong_ones(cli, tiny):
 
 def test_workers_choose_ray_where_the_file_names_no_evaluator(tiny):
     data = tiny() | {"campaign": {"name": "t"}}
-    overrides = _evaluator_overrides(None, 2, None)
+    overrides = evaluator_overrides(None, 2, None)
     plan = make_plan(override(Document(data, Place()), overrides))
     assert plan.campaign.evaluator == RayPool(workers=2)

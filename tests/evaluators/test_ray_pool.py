@@ -8,6 +8,8 @@ import textwrap
 import pytest
 
 import moosearch
+from moosearch.campaign.campaign import confirm
+from moosearch.campaign.run import Observer
 from moosearch.errors import CampaignError
 
 SPACE = {
@@ -75,6 +77,37 @@ def test_one_worker_two_workers_and_serial_agree(cluster, tmp_path):
         fronts[evaluator] = campaign.folder.front.read_text()
         assert {e.provenance["pid"] == os.getpid() for e in campaign.evaluations} == {evaluator == "serial"}
     assert len(set(fronts.values())) == 1
+
+
+def test_a_confirmation_is_the_same_on_ray(cluster, tmp_path):
+    """Several trainings of one candidate at a time, with their epochs."""
+    heard = []
+
+    class Recorder(Observer):
+        def epoch_done(self, epoch):
+            heard.append((epoch.job.candidate.id, epoch.job.number))
+
+    settings = "campaign.confirmation={attacks: [fgsm], seeds: 2, images: 50}"
+    moosearch.search(
+        SPACE, out=tmp_path / "c", overrides=["campaign.evaluator=serial", "campaign.budget.generations=1"]
+    )
+    found = {}
+    for evaluator in ("serial", "{name: ray, workers: 2}"):
+        heard.clear()
+        campaign = confirm(
+            tmp_path / "c",
+            rules=["knee"],
+            overrides=[f"campaign.evaluator={evaluator}", settings],
+            anew=True,
+            observer=Recorder(),
+        )
+        (member,) = campaign.confirmation.members
+        identity = member.estimate.candidate.id
+        assert sorted(heard) == [(identity, 1), (identity, 2)]
+        found[evaluator] = [each.objectives for each in member.complete]
+    first, second = found.values()
+    assert first == second
+    assert len(first) == 2
 
 
 def test_a_worker_that_dies_is_a_failed_candidate(cluster, tmp_path):

@@ -1,0 +1,179 @@
+"""Confirmation: the front's recipes are trained again with fresh seeds and judged on test images.
+
+A search estimates on validation images with a cheap attack, and selects on these numbers. This is the strong
+measurement after it, and the only part of a campaign that sees test images.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from moosearch.attacks.suite import check_attacks
+from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.ledger import Ledger
+from moosearch.campaign.plan import Plan, make_plan, suites
+from moosearch.campaign.report import write_tables
+from moosearch.campaign.run import Observer
+from moosearch.campaign.spec import ConfirmationSpec
+from moosearch.errors import CampaignError
+from moosearch.evaluation import Candidate
+from moosearch.evaluators import EpochDone, Job, Outcome
+from moosearch.judging.record import attack_tree
+from moosearch.registry import to_tree
+from moosearch.space.files import load, override
+
+
+def planned(folder: CampaignFolder, overrides: Sequence[str], *, anew: bool = False) -> Plan:
+    """Plan a confirmation: what is not given is as it was begun, or else as in the search space file.
+
+    Raises:
+        SpecError: Something is wrong.
+        CampaignError: The assignments would make it another campaign.
+    """
+    document = load(folder.spec)
+    if folder.confirmation.is_file() and not anew:
+        document.data["campaign"]["confirmation"] = _stored(folder)["spec"]
+    plan = make_plan(override(document, overrides))
+    change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
+    if change:
+        raise CampaignError(f"{folder.root}: that would be another campaign: {change}.")
+    return plan
+
+
+def confirm(
+    plan: Plan,
+    folder: CampaignFolder,
+    rules: Sequence[str] = ("front",),
+    *,
+    anew: bool = False,
+    observer: Observer | None = None,
+) -> None:
+    """Confirm members of the front, or go on with it: nothing is trained twice.
+
+    More seeds and more members are added to what is there.
+
+    Args:
+        plan: The campaign's plan; its ``campaign.confirmation`` says how.
+        folder: The campaign's folder.
+        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids.
+        anew: Whether to throw away what is there first.
+        observer: Is told what happens.
+
+    Raises:
+        DataUnavailableError: The images are not there.
+        SpecError: An attack cannot be run on the dataset.
+        CampaignError: Another process runs the campaign, the front is empty, or what is there was begun with
+            other settings.
+    """
+    observer = observer or Observer()
+    check(plan)
+    for dataset in plan.datasets:
+        dataset.prepare()
+    with folder.lock():
+        candidates = _chosen(folder, rules)
+        if anew:
+            shutil.rmtree(folder.confirmed, ignore_errors=True)
+        _begin(plan, folder, [candidate.id for candidate in candidates])
+        # Seed by seed: what is interrupted knows something of every member.
+        numbers = range(1, plan.campaign.confirmation.seeds + 1)
+        jobs = [Job(candidate, number) for number in numbers for candidate in candidates]
+        missing = [job for job in jobs if not folder.retraining(job.candidate.id, job.number).exists()]
+        try:
+            _work(plan, folder, missing, len(jobs) - len(missing), observer)
+        finally:
+            write_tables(folder, Ledger.open(folder.storage))
+
+
+def check(plan: Plan) -> None:
+    """Check before any work that the suite can be run on the campaign's datasets.
+
+    Raises:
+        SpecError: An attack cannot.
+    """
+    for attacks in suites(plan.campaign).values():
+        for dataset in plan.datasets:
+            check_attacks(attacks, classes=dataset.tasks[0].size, shape=dataset.shape)
+
+
+def _work(plan: Plan, folder: CampaignFolder, jobs: Sequence[Job], known: int, observer: Observer) -> None:
+    if not jobs:
+        return
+    work = dataclasses.replace(plan.work, exam=plan.exam)
+    with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
+        observer.confirmation_started(plan, len(jobs) + known, known, pool.workers)
+        for heard in pool.evaluate(jobs):
+            if isinstance(heard, EpochDone):
+                observer.epoch_done(heard)
+                continue
+            _store(folder, heard)
+            observer.confirmed(heard)
+
+
+def _store(folder: CampaignFolder, outcome: Outcome) -> None:
+    """Write weights, then what is known of them."""
+    evaluation = outcome.evaluation
+    path = folder.retraining(evaluation.candidate.id, outcome.number)
+    if "weights" in outcome.checkpoints:
+        write_atomically(path.with_suffix(".safetensors"), outcome.checkpoints["weights"])
+    stored = {
+        "candidate": evaluation.candidate.id,
+        "number": outcome.number,
+        "status": evaluation.status,
+        "objectives": evaluation.objectives,
+        "judgment": outcome.judgment,
+        "seconds": evaluation.seconds,
+        "provenance": evaluation.provenance,
+        "history": outcome.history,
+        "error": evaluation.error,
+    }
+    write_atomically(path, json.dumps(stored, indent=2) + "\n")
+
+
+def _chosen(folder: CampaignFolder, rules: Sequence[str]) -> list[Candidate]:
+    campaign = Campaign(folder.root)
+    chosen: dict[str, Candidate] = {}
+    for rule in rules:
+        for evaluation in campaign.front if rule == "front" else [campaign.evaluation(rule)]:
+            candidate = evaluation.candidate
+            if evaluation.status == "failed":
+                raise CampaignError(f"candidate {candidate.id} failed: {evaluation.reason}")
+            chosen[candidate.id] = candidate
+    if not chosen:
+        raise CampaignError(f"{folder.root}: the front is empty: there is nothing to confirm.")
+    return list(chosen.values())
+
+
+def _begin(plan: Plan, folder: CampaignFolder, ids: Sequence[str]) -> None:
+    """Store what is planned, where it can be added to what is there.
+
+    Raises:
+        CampaignError: What is there was begun with other settings.
+    """
+    spec = plan.campaign.confirmation
+    attacks = {
+        f"{threat.norm} {threat.eps:g}": {name: attack_tree(attack) for name, attack in suite.items()}
+        for threat, suite in suites(plan.campaign).items()
+    }
+    settings = {"attacks": attacks, "images": spec.images, "surrogate": spec.surrogate}
+    members = dict.fromkeys(ids, spec.seeds)
+    if folder.confirmation.is_file():
+        old = _stored(folder)
+        change = first_difference(old["settings"], settings)
+        if change:
+            raise CampaignError(
+                f"{folder.confirmed}: this confirmation was begun with other settings: {change}. Go on "
+                f"with it by `moosearch confirm {folder.root}` without options, or throw it away by --anew."
+            )
+        for identity, seeds in old["members"].items():
+            members[identity] = max(seeds, members.get(identity, 0))
+    stored = {"spec": to_tree(spec, ConfirmationSpec), "settings": settings, "members": members}
+    write_atomically(folder.confirmation, json.dumps(stored, indent=2) + "\n")
+
+
+def _stored(folder: CampaignFolder) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(Path(folder.confirmation).read_text())
+    return stored

@@ -1,0 +1,304 @@
+"""What a confirmation found, read from its files: the front's recipes, trained again, judged on test images.
+
+Reading needs no torch.
+"""
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.evaluation import Evaluation, ObjectiveInfo
+from moosearch.pareto import non_dominated, to_losses
+from moosearch.pareto.uncertainty import Replicates
+from moosearch.seeding import derive_seed, numpy_generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a member stands among the confirmed.
+
+    Attributes:
+        non_dominated: Whether it is so by its means.
+        probability: Of being so, as `Replicates.probabilities` says; NaN where nothing is known of the noise.
+        stays: Whether no other dominates it beyond noise, as `Replicates.stays` says.
+    """
+
+    non_dominated: bool
+    probability: float
+    stays: bool
+
+    def to_tree(self) -> dict[str, Any]:
+        """Write it as plain data."""
+        return asdict(self) | {"probability": _known(self.probability)}
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A recipe that was trained again with a fresh seed.
+
+    Attributes:
+        number: Which one, from 1.
+        objectives: Confirmed values by objective; empty when it failed.
+        judgment: What `moosearch.evaluators.exam.sit` found; empty when it failed.
+        error: The traceback of one that failed.
+    """
+
+    number: int
+    objectives: Mapping[str, float]
+    judgment: Mapping[str, Any]
+    error: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Retraining":
+        """Read the file of a training."""
+        stored = json.loads(path.read_text())
+        return cls(stored["number"], stored["objectives"], stored["judgment"], stored["error"])
+
+    @property
+    def reason(self) -> str:
+        """The last line of the error."""
+        return self.error.strip().rpartition("\n")[2]
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Everything measured that is one number, by the name that tables use."""
+        values = dict(self.objectives)
+        values |= {f"{key}_as_searched": value for key, value in self.judgment["as_searched"].items()}
+        threats = self.judgment["threats"]
+        for threat in threats:
+            where = f"_{threat['norm']}_{threat['eps']:g}" if len(threats) > 1 else ""
+            accuracies = {name: each["accuracy"] for name, each in threat["attacks"].items()}
+            values |= {f"attack_{name}{where}": value for name, value in accuracies.items()}
+            values[f"suite_worst_case{where}"] = threat["worst_case"]["accuracy"]
+            values[f"suite_average_robust{where}"] = threat["average_robust"]
+        return values
+
+    @property
+    def failed_checks(self) -> dict[str, str]:
+        """Checks for masked gradients that failed: name -> explanation."""
+        checks = [check for threat in self.judgment["threats"] for check in threat["checks"]]
+        return {check["name"]: check["explanation"] for check in checks if not check["passed"]}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of one thing over fresh trainings.
+
+    Attributes:
+        values: By number of the training.
+    """
+
+    values: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def std(self) -> float:
+        """Their standard deviation (n - 1 in the denominator); NaN of a single one."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Member:
+    """A recipe of the front with what its fresh trainings gave.
+
+    Attributes:
+        estimate: What the search measured.
+        complete: Trainings that were judged.
+        failed: Trainings that failed.
+        standing: Where it stands among the confirmed; None where no training was judged.
+    """
+
+    estimate: Evaluation
+    complete: tuple[Retraining, ...]
+    failed: tuple[Retraining, ...]
+    standing: Standing | None = None
+
+    @property
+    def confirmed(self) -> list[Evaluation]:
+        """The estimate as each training confirmed it; costs are as they were."""
+        return [
+            replace(self.estimate, objectives={**self.estimate.objectives, **retraining.objectives})
+            for retraining in self.complete
+        ]
+
+    @cached_property
+    def measured(self) -> dict[str, Spread]:
+        """Everything measured, by the name that tables use: objectives first."""
+        each = {retraining.number: retraining.measured for retraining in self.complete}
+        names = next(iter(each.values()), {})
+        return {name: Spread({number: values[name] for number, values in each.items()}) for name in names}
+
+    @property
+    def images(self) -> int:
+        """Test images that it was judged on."""
+        return int(self.complete[0].judgment["images"])
+
+    @property
+    def failed_checks(self) -> Counter[str]:
+        """In how many trainings each check for masked gradients failed."""
+        return Counter(name for retraining in self.complete for name in retraining.failed_checks)
+
+    @property
+    def explanations(self) -> dict[str, str]:
+        """What the checks that failed mean."""
+        return {k: text for retraining in self.complete for k, text in retraining.failed_checks.items()}
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its confirmed values are not to be relied on, or do not hold the search's promise."""
+        return self.standing is None or not self.standing.stays or bool(self.failed_checks)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Write what was confirmed as plain data; at least one training was judged."""
+        values = {
+            name: {
+                "mean": spread.mean,
+                "std": _known(spread.std),
+                "by_seed": {str(number): value for number, value in spread.values.items()},
+            }
+            for name, spread in self.measured.items()
+        }
+        counts = self.failed_checks
+        return {
+            "measured_on": "test split",
+            "images": self.images,
+            "trainings": len(self.complete),
+            "trainings_failed": len(self.failed),
+            "values": values,
+            "threats": [
+                {
+                    "norm": threat["norm"],
+                    "eps": threat["eps"],
+                    "attacks": {name: each["attack"] for name, each in threat["attacks"].items()},
+                }
+                for threat in self.complete[0].judgment["threats"]
+            ],
+            "standing": None if self.standing is None else self.standing.to_tree(),
+            "failed_checks": {
+                name: {"trainings": counts[name], "explanation": text}
+                for name, text in self.explanations.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A confirmation as far as it is.
+
+    Attributes:
+        members: The recipes, best first in the first objective, as the search estimated it.
+        objectives: What was optimized.
+        planned: Trainings that were asked for.
+    """
+
+    members: tuple[Member, ...]
+    objectives: tuple[ObjectiveInfo, ...]
+    planned: int
+
+    @classmethod
+    def read(
+        cls, folder: CampaignFolder, evaluations: Iterable[Evaluation], objectives: Sequence[ObjectiveInfo]
+    ) -> "Confirmation | None":
+        """Read what is in a campaign's folder; None where no confirmation was started."""
+        if not folder.confirmation.is_file():
+            return None
+        known = {e.candidate.id: e for e in evaluations}
+        plan: dict[str, int] = json.loads(folder.confirmation.read_text())["members"]
+        members = []
+        for identity in sorted(plan, key=lambda i: to_losses([known[i]], objectives)[0].tolist()):
+            found = [Retraining.read(path) for path in folder.retrainings(identity)]
+            complete = tuple(r for r in found if not r.error)
+            failed = tuple(r for r in found if r.error)
+            members.append(Member(known[identity], complete, failed))
+        return cls(_placed(members, objectives), tuple(objectives), sum(plan.values()))
+
+    @property
+    def done(self) -> int:
+        """Trainings that ended, well or not."""
+        return sum(len(m.complete) + len(m.failed) for m in self.members)
+
+    @property
+    def failed(self) -> int:
+        """Trainings that failed."""
+        return sum(len(m.failed) for m in self.members)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of everything measured."""
+        return tuple(dict.fromkeys(name for m in self.members for name in m.measured))
+
+    @property
+    def confirmed(self) -> tuple[str, ...]:
+        """Keys of the objectives that were confirmed; costs are as they were."""
+        return tuple(info.key for info in self.objectives if info.key in self.measured)
+
+    def member(self, candidate_id: str) -> Member | None:
+        """Return the member with this id, if it was judged at all."""
+        return next((m for m in self.members if m.estimate.candidate.id == candidate_id and m.complete), None)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas frame: a row a member.
+
+        Columns: the search's estimate under an objective's own name; ``_mean``, ``_std`` and ``_seed<n>`` of
+        everything that was confirmed; trainings done and failed; where the member stands; failed checks.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_row(member, self.objectives) for member in self.members])
+
+
+def _known(value: float) -> float | None:
+    """Return None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else value
+
+
+def _placed(members: Sequence[Member], objectives: Sequence[ObjectiveInfo]) -> tuple[Member, ...]:
+    """Say of every member that was judged where it stands.
+
+    All are compared by as many trainings as each of them has.
+    """
+    judged = [member for member in members if member.complete]
+    if not judged:
+        return tuple(members)
+    repetitions = min(len(member.complete) for member in judged)
+    exact = [info.key not in judged[0].complete[0].objectives for info in objectives]
+    losses = [to_losses(member.confirmed[:repetitions], objectives) for member in judged]
+    replicates = Replicates(np.stack(losses), exact)
+    columns = (
+        non_dominated(replicates.means).tolist(),
+        replicates.probabilities(numpy_generator(derive_seed(0, "standing"))).tolist(),
+        replicates.stays().tolist(),
+    )
+    standings = (Standing(*row) for row in zip(*columns, strict=True))
+    return tuple(replace(m, standing=next(standings)) if m.complete else m for m in members)
+
+
+def _row(member: Member, objectives: Sequence[ObjectiveInfo]) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": member.estimate.candidate.id}
+    row |= {info.key: member.estimate.objectives[info.key] for info in objectives}
+    for name, spread in member.measured.items():
+        row |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
+        row |= {f"{name}_seed{number}": value for number, value in spread.values.items()}
+    row |= {"trainings": len(member.complete), "trainings_failed": len(member.failed)}
+    if member.standing is not None:
+        row["non_dominated"] = member.standing.non_dominated
+        row["probability"] = member.standing.probability
+        row["stays"] = member.standing.stays
+    row["failed_checks"] = " ".join(sorted(member.failed_checks))
+    return row

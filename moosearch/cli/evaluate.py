@@ -1,0 +1,185 @@
+"""Evaluate: trained candidates and exported models against a suite of attacks."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from moosearch.cli.app import app, err, out
+from moosearch.cli.bar import measuring
+from moosearch.errors import SpecError
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")],
+    attacks: Annotated[
+        str | None,
+        typer.Option(
+            "--attacks",
+            help="By name; fgsm,pgd20,pgd100,cw,deepfool if not given. For final numbers add autoattack.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="val (the default), on which the candidates were selected, or test, for final numbers.",
+            metavar="val|test",
+        ),
+    ] = None,
+    pick: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pick",
+            help="Of a campaign, whom: knee (the default), best:OBJECTIVE, an id, or front. Repeatable.",
+            metavar="RULE",
+        ),
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
+    ] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", help="linf or l2; the campaign's if not given.")
+    ] = None,
+    surrogate: Annotated[
+        Path | None, typer.Option("--surrogate", help="An exported folder, for the attack transfer.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Images of your own: an .npz with x_test and y_test or x and y, or a folder with a folder a "
+            "class.",
+        ),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
+    ] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch",
+            help="Images at a time, the bound on memory; 0 for 512 small ones. Random starts depend on it.",
+            min=0,
+        ),
+    ] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the attacks; the campaign's if not given.", min=0)
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Accuracy under each attack and under the worst of them, of candidates or of an exported model."""
+    from moosearch.campaign import evaluation
+
+    if csv and as_json:
+        raise SpecError("evaluate: give --csv or --json, not both.")
+    with _interruptible(folder), measuring() as bar:
+        frame = evaluation.evaluate(
+            folder,
+            attacks=evaluation.USUAL if attacks is None else attacks,
+            split=split,  # type: ignore[arg-type]
+            rules=pick or ["knee"],
+            eps=eps,
+            norm=norm,  # type: ignore[arg-type]
+            surrogate=surrogate or "",
+            data=data,
+            images=images,
+            batch=batch,
+            seed=seed,
+            progress=lambda candidate, attack, done, total: bar(f"{candidate} {attack}", done, total),
+        )
+    if csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    elif as_json:
+        typer.echo(frame.to_json(orient="records", indent=2, double_precision=15))
+    else:
+        _print(frame, data)
+    err.print(f"written to {folder / 'evaluations'}", soft_wrap=True)
+
+
+def _print(frame: Any, data: Path | None) -> None:
+    """Print a candidate's table, or a line for each of several, and what else must be said."""
+    first = frame.iloc[0]
+    what = f"images of {data}" if data is not None else f"{first.split} images"
+    conditions = f"{first.images} {what}, {first.norm} eps {first.eps:.4g}"
+    out.print(_detailed(frame, conditions) if frame["candidate"].nunique() == 1 else _wide(frame, conditions))
+    for row in frame[frame["doubt"] != ""].itertuples():
+        out.print(f"! {row.candidate}, {row.attack}: {row.doubt}", soft_wrap=True)
+    if first.split == "val":
+        out.print("candidates are selected on val images: final numbers come from --split test")
+    if "autoattack" not in set(frame["attack"]):
+        out.print("worst case: of these attacks; autoattack is the one that others report")
+
+
+def _detailed(frame: Any, conditions: str) -> Table:
+    """Return a table with a row an attack."""
+    table = Table(
+        title=f"{frame['candidate'].iloc[0]}: {conditions}",
+        caption="fractions of all images; mean distance of the images fooled",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("attack", no_wrap=True)
+    for name in ("accuracy", "95 % interval", "distance", "seconds", "images/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in frame.itertuples():
+        if row.attack == "worst_case":
+            table.add_section()
+        table.add_row(
+            _name(row.attack),
+            f"{row.accuracy:.4f}",
+            "" if math.isnan(row.low) else f"{row.low:.4f} to {row.high:.4f}",
+            _number(row.mean_distance, ".4f"),
+            _number(row.seconds, ".1f"),
+            _number(row.images_per_second, ",.0f"),
+        )
+    return table
+
+
+def _wide(frame: Any, conditions: str) -> Table:
+    """Return a table with a row a candidate and a column an attack."""
+    table = Table(
+        title=f"accuracy on {conditions}",
+        caption="intervals, distances and times: --csv, --json",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("candidate", no_wrap=True)
+    accuracy = frame.pivot(index="candidate", columns="attack", values="accuracy")
+    for name in frame["attack"].unique():
+        table.add_column(_name(name).replace(" ", "\n").replace("_", "\n"), justify="right", no_wrap=True)
+    for candidate in frame["candidate"].unique():
+        values = (accuracy.loc[candidate, name] for name in frame["attack"].unique())
+        table.add_row(candidate, *(_number(value, ".4f") for value in values))
+    return table
+
+
+def _name(attack: str) -> str:
+    return {"worst_case": "worst case", "average_robust": "Avg-Robust"}.get(attack, attack)
+
+
+def _number(value: float | None, form: str) -> str:
+    """Write a number, and nothing where there is none."""
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C end the evaluation with a word on what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted: the attacks that were finished are in {folder / 'evaluations'}.", soft_wrap=True
+        )
+        raise typer.Exit(130) from None

@@ -1,0 +1,118 @@
+"""What a confirmation asks of a trained network, on test images."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moosearch.attacks import Threat
+    from moosearch.data import Split, Task
+    from moosearch.models import RobustNet
+
+WARNED = "attack_warned"
+"""Name of a check that failed because an attack warned."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """How a network is judged; plain data, so that it travels.
+
+    Attributes:
+        threats: The balls that the campaign claims robustness in.
+        attacks: The suite that is run in each of them, as `moosearch.attacks.suite.named_attacks` takes it.
+        surrogate: An exported folder, from whose network images are transferred; empty for none.
+        images: Test images, the first ones; 0 for all.
+    """
+
+    threats: tuple["Threat", ...]
+    attacks: tuple[str | Mapping[str, Any], ...]
+    surrogate: str = ""
+    images: int = 0
+
+
+def sit(
+    exam: Exam,
+    net: "RobustNet",
+    images: "Split",
+    tasks: tuple["Task", ...],
+    shape: tuple[int, int, int],
+    objectives: Sequence[Any],
+    *,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Judge a network.
+
+    Args:
+        exam: How.
+        net: The network.
+        images: Test images, on the network's device.
+        tasks: The dataset's tasks.
+        shape: (C, H, W) of an image.
+        objectives: The campaign's objectives. Costs are not measured again.
+        seed: Seed of the attacks, the same for all networks.
+
+    Returns:
+        Confirmed values by objective: of a robust accuracy the worst case over the suite in each of its
+        threats, of another accuracy what it measures on the images. And the judgment: ``images``, ``clean``
+        (a share), ``as_searched`` (what the objectives measure on the images), and ``threats``: for each its
+        ``norm`` and ``eps``, what `moosearch.judging.record.record` says, and the ``checks`` for masked
+        gradients, to which an attack's own warnings count.
+    """
+    import torch
+
+    from moosearch.attacks.suite import named_attacks
+    from moosearch.judging import correct_clean, fraction, judge
+    from moosearch.judging.record import record, share
+    from moosearch.training import Subject, key_of
+    from moosearch.training.objectives import RobustAccuracy
+
+    clean = correct_clean(net, images)
+    withstood, judged = {}, []
+    for threat in exam.threats:
+        attacks = named_attacks(exam.attacks, threat, surrogate=exam.surrogate)
+        with _warnings() as warned:
+            judgment = judge(net, images, tasks, attacks, seed=seed)
+        withstood[threat] = judgment.worst_case
+        checks = _checks(exam, net, images, tasks, threat, seed)
+        if warned:
+            checks.append({"name": WARNED, "passed": False, "explanation": " ".join(warned)})
+        judged.append({**threat._asdict(), **record(judgment), "checks": checks})
+    subject = Subject(net, images, tasks, shape, seed)
+    as_searched = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
+    worst = {
+        key_of(o): fraction(torch.stack([withstood.get(threat, clean) for threat in o.threats]).all(dim=0))
+        for o in objectives
+        if isinstance(o, RobustAccuracy)
+    }
+    return as_searched | worst, {
+        "images": len(images),
+        "clean": share(clean),
+        "as_searched": as_searched,
+        "threats": judged,
+    }
+
+
+def _checks(
+    exam: Exam, net: "RobustNet", images: "Split", tasks: tuple["Task", ...], threat: "Threat", seed: int
+) -> list[dict[str, Any]]:
+    """Look for masked gradients: ``name``, ``passed``, ``observed`` and ``explanation`` of every check."""
+    from moosearch.judging.masking import checks, explain
+
+    surrogate = Path(exam.surrogate) if exam.surrogate else None
+    found = checks(net, images, tasks, threat, seed=seed, surrogate=surrogate)
+    return [{"name": name, **check, "explanation": explain(name)} for name, check in found.items()]
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect what attacks warn of, each once: that they may overstate accuracy."""
+    from moosearch.attacks.autoattack import AttackWarning
+
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AttackWarning)
+        yield texts
+    texts += dict.fromkeys(str(each.message) for each in caught if each.category is AttackWarning)

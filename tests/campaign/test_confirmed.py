@@ -1,0 +1,174 @@
+"""What is read from the files of a confirmation, written here by hand: means, doubts, plots, card."""
+
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import moosearch
+from moosearch.campaign import plots
+from moosearch.campaign.card import model_card
+from moosearch.cli.tables import doubts, front_table
+
+CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
+
+
+def share(accuracy):
+    return {"correct": round(360 * accuracy), "accuracy": accuracy, "interval": [0.0, 1.0]}
+
+
+def write(root, identity, number, *, clean, robust, masked=False, eps=(0.1,)):
+    threats = [
+        {
+            "norm": "linf",
+            "eps": radius,
+            "attacks": {"fgsm": share(robust + 0.1) | {"attack": {"name": "fgsm", "eps": radius}}},
+            "worst_case": share(robust),
+            "average_robust": robust + 0.1,
+            "checks": [
+                {"name": "too_flat", "passed": not masked, "explanation": "Nothing moves.", "observed": {}}
+            ],
+        }
+        for radius in eps
+    ]
+    objectives = {"clean_accuracy": clean, "robust_accuracy": robust}
+    judgment = {"images": 360, "clean": share(clean), "as_searched": objectives, "threats": threats}
+    record = {"number": number, "objectives": objectives, "judgment": judgment, "error": ""}
+    path = root / "confirmed" / identity / f"{number}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+
+
+@pytest.fixture
+def campaign(finished, tmp_path):
+    """A campaign whose front seems confirmed: its last member was masked once."""
+    root = shutil.copytree(finished.folder.root, tmp_path / "c")
+    ids = [e.candidate.id for e in finished.front]
+    for place, identity in enumerate(ids):
+        for number, (clean, robust) in enumerate(zip(CLEAN, ROBUST, strict=True), start=1):
+            masked = identity == ids[-1] and number == 2
+            write(root, identity, number, clean=clean, robust=robust - place / 100, masked=masked)
+    (root / "confirmed/plan.json").write_text(json.dumps({"members": dict.fromkeys(ids, 3)}))
+    return moosearch.Campaign(root)
+
+
+def test_means_and_deviations_are_over_trainings(campaign):
+    member = campaign.confirmation.member(campaign.front.members[1].candidate.id)
+    spread = member.measured["robust_accuracy"]
+    assert spread.mean == pytest.approx(0.5 - 0.01)
+    assert spread.std == pytest.approx(0.1)
+    assert spread.values == {number + 1: pytest.approx(value - 0.01) for number, value in enumerate(ROBUST)}
+    assert member.measured["attack_fgsm"].mean == pytest.approx(0.6 - 0.01)
+    assert campaign.confirmation.confirmed == ("clean_accuracy", "robust_accuracy")
+
+
+def test_attacks_in_several_balls_are_told_apart(campaign):
+    identity = campaign.front.members[0].candidate.id
+    for number in (1, 2, 3):
+        write(campaign.folder.root, identity, number, clean=0.9, robust=0.5, eps=(0.1, 0.05))
+    names = campaign.confirmation.member(identity).measured.keys()
+    assert {"attack_fgsm_linf_0.1", "attack_fgsm_linf_0.05", "suite_worst_case_linf_0.05"} <= names
+
+
+def test_a_member_that_is_dominated_beyond_noise_leaves(campaign):
+    """It is dearer than another one, and falls behind it in both accuracies by far more than the noise."""
+    cheap = campaign.front.best("flops")
+    dear = max(campaign.front, key=lambda e: e.objectives["flops"])
+    assert dear.objectives["flops"] > cheap.objectives["flops"]
+    for number in (1, 2, 3):
+        write(campaign.folder.root, cheap.candidate.id, number, clean=0.95 + number / 1000, robust=0.9)
+        write(campaign.folder.root, dear.candidate.id, number, clean=0.2 + number / 1000, robust=0.1)
+    leaving, staying = (campaign.confirmation.member(e.candidate.id) for e in (dear, cheap))
+    assert not leaving.standing.stays
+    assert not leaving.standing.non_dominated
+    assert leaving.standing.probability == 0
+    assert leaving.doubtful
+    assert staying.standing.stays
+    assert staying.standing.non_dominated
+    cells = " ".join(front_table(campaign).columns[0].cells)
+    assert "LEAVES (0.00)" in cells
+    table = campaign.confirmation.to_frame().set_index("id")
+    assert not table.loc[dear.candidate.id, "stays"]
+
+
+def test_members_are_compared_by_as_many_trainings_as_all_have(campaign):
+    first = campaign.front.members[0].candidate.id
+    for number in (2, 3):
+        campaign.folder.retraining(first, number).unlink()
+    found = campaign.confirmation
+    assert math.isnan(found.member(first).standing.probability), "one training knows nothing of the noise"
+    assert all(member.standing.stays for member in found.members)
+    assert "noise unknown" in " ".join(front_table(campaign).columns[0].cells)
+    other = found.member(campaign.front.members[1].candidate.id)
+    assert len(other.measured["clean_accuracy"].values) == 3, "means are over all there are"
+    assert other.to_tree()["standing"]["probability"] is None
+
+
+def test_a_failed_check_marks_the_member_everywhere(campaign):
+    found = campaign.confirmation
+    marked = [m.estimate.candidate.id for m in found.members if m.failed_checks]
+    assert marked == [campaign.front.members[-1].candidate.id]
+    member = found.member(marked[0])
+    assert member.doubtful
+    assert member.failed_checks == {"too_flat": 1}
+    assert doubts(found) == [f"! {marked[0]} failed too_flat (1x)", "too_flat: Nothing moves."]
+    cells = list(front_table(campaign).columns[0].cells)
+    assert ["!" in cell for cell in cells] == [e.candidate.id == marked[0] for e in campaign.front]
+    row = found.to_frame().set_index("id").loc[marked[0]]
+    assert row["failed_checks"] == "too_flat"
+    tree = member.to_tree()
+    assert tree["failed_checks"] == {"too_flat": {"trainings": 1, "explanation": "Nothing moves."}}
+
+
+@pytest.mark.usefixtures("without_programs")
+def test_the_card_tells_doubts(campaign):
+    target = campaign.export(campaign.front.members[-1].candidate.id, campaign.folder.root / "model")
+    card = (target / "CARD.md").read_text()
+    assert "not to be relied on" in card
+    assert "`too_flat`, in 1 of 3" in card
+    assert "Nothing moves." in card
+    assert f"| clean accuracy | {statistics.fmean(CLEAN):.4f} | {statistics.stdev(CLEAN):.4f} |" in card
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert "Nothing: the recipe was not judged" in model_card(manifest | {"confirmation": None})
+
+
+def test_the_front_is_drawn_twice(campaign):
+    found, objectives = campaign.confirmation, campaign.header.objectives
+    figure = plots.pairs(campaign.evaluations, objectives, found)
+    axes = next(a for a in figure.axes if a.get_xlabel().startswith("clean"))
+    count = len(campaign.front)
+    estimates, means = (
+        [[e.objectives[k] for k in ("clean_accuracy", "robust_accuracy")] for e in campaign.front],
+        [[m.measured[k].mean for k in ("clean_accuracy", "robust_accuracy")] for m in found.members],
+    )
+    offsets = [np.asarray(c.get_offsets()) for c in axes.collections]
+    for expected in (estimates, means):
+        assert any(o.shape == (count, 2) and np.allclose(o, expected) for o in offsets)
+    crossed = [o for o in offsets if o.shape == (1, 2) and np.allclose(o[0], means[-1])]
+    doubtful = sum(m.doubtful for m in found.members)
+    assert len(crossed) == 1 or doubtful > 1
+    low, high = axes.get_xlim()
+    assert low <= 0.8 < 0.9 <= high, "bars are inside"
+
+
+def test_dumbbells_show_every_member(campaign):
+    figure = plots.dumbbells(campaign.confirmation)
+    assert len(figure.axes) == 3
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [e.candidate.id for e in campaign.front]
+
+
+def test_reading_needs_no_torch(campaign):
+    program = f"""
+        import sys, moosearch
+        confirmation = moosearch.Campaign({str(campaign.folder.root)!r}).confirmation
+        assert len(confirmation.to_frame()) == {len(campaign.front)}
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
