@@ -1,6 +1,6 @@
 """What an attack is, and the contract that every caller goes through."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -140,6 +140,21 @@ def seek(
     eta = (moved - x[rows]).flatten(1)
     distance = eta.abs().amax(dim=1) if attack.norm == "linf" else torch.linalg.vector_norm(eta, dim=1)
     return Found(ball.project(moved), distance, moved)
+
+
+def connected(net: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a network whose logits depend on its images for torch, be it with a gradient of zero.
+
+    A layer such as ``(x > 0.5).float()`` cuts the graph; attacks should find no gradient there, not an error.
+    """
+
+    def classify(x: Tensor) -> Tensor:
+        logits = net(x)
+        if torch.is_grad_enabled() and x.requires_grad and not logits.requires_grad:
+            logits = logits + 0 * x.flatten(1).sum(dim=1, keepdim=True)
+        return logits
+
+    return classify
 
 
 @contextmanager

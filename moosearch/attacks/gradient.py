@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from moosearch.attacks.attack import ATTACKS, Mode
+from moosearch.attacks.attack import ATTACKS, Mode, connected
 from moosearch.attacks.ball import BALLS, Norm, uniform_start
 from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
@@ -325,7 +325,7 @@ class Pgd(IterativeAttack):
             start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
             chosen = rows[left]
             x_adv, fooled = pgd_until_fooled(
-                net,
+                connected(net),
                 loss,
                 x[chosen],
                 labels[0][chosen],

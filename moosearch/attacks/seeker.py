@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from moosearch.attacks.attack import Mode
+from moosearch.attacks.attack import Mode, connected
 from moosearch.attacks.gradient import GradientAttack
 from moosearch.data.tasks import Labels
 from moosearch.models.network import RobustNet
@@ -58,9 +58,7 @@ class RowSeeker:
         """Look for images that fool among the rows."""
         chosen = x[rows]
 
-        def classify(images: Tensor) -> Tensor:
-            return net(images.to(x.dtype)).float()  # type: ignore[no-any-return]
-
+        classify = connected(lambda images: net(images.to(x.dtype)).float())
         images = chosen.float().contiguous()
         with torch.no_grad():
             self.check(classes=classify(images[:1]).shape[1], shape=tuple(x.shape[1:]))

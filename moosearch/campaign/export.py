@@ -127,11 +127,14 @@ def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: Candidate
 
 
 FILES = {"weights.safetensors", "model.onnx", "model.pt2", "spec.yaml", "CARD.md", "manifest.json"}
+MADE_OF_IT = {"evaluations", "plots"}
+"""What `evaluate` and `analyze` write into an export: it speaks of that model, and goes with it."""
 
 
 def _check_target(target: Path) -> None:
     """Refuse to replace anything but an empty folder or an export, which holds our files and no others."""
-    if target.exists() and not (target.is_dir() and {path.name for path in target.iterdir()} <= FILES):
+    ours = FILES | MADE_OF_IT
+    if target.exists() and not (target.is_dir() and {path.name for path in target.iterdir()} <= ours):
         raise ExportError(f"{target}: this exists and is not an export; name another folder.")
 
 

@@ -17,6 +17,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from moosearch.attacks import Attack, Norm, Threat, seek
+from moosearch.attacks.attack import connected
 from moosearch.attacks.autoattack import Square
 from moosearch.attacks.ball import BALLS, uniform_start
 from moosearch.attacks.gradient import Fgsm, ObjectiveName, Pgd, cross_entropy, margin
@@ -270,7 +271,7 @@ def _gains_more(
 def _of_gradients(part: _Part, threat: Threat) -> dict[str, Tensor]:
     """Mark the images whose gradients do not say what the network does nearby."""
     x = part.x.clone().requires_grad_()
-    logits = part.twin(x)
+    logits = connected(part.twin)(x)
     (of_entropy,) = torch.autograd.grad(cross_entropy(logits, part.y).sum(), x, retain_graph=True)
     (gradient,) = torch.autograd.grad(margin(logits, part.y).sum(), x)
     ball = BALLS[threat.norm](part.x, threat.eps)

@@ -85,6 +85,10 @@ DEFENCES = {
         lambda x: (4 * x).round() / 4,
         {"zero_gradient", "noise_as_strong", "unbounded_holds"},
     ),
+    "thresholding": (  # as a comparison, it has no gradient at all
+        lambda x: (x > 0.5).float(),
+        {"zero_gradient", "noise_as_strong", "unbounded_holds"},
+    ),
     "staircase": (staircase, {"flat_loss", "noise_as_strong", "unbounded_holds"}),
     "ripples": (lambda x: x + 0.05 * torch.sin(3000 * x), {"flat_loss", "noise_as_strong"}),
     "waves": (lambda x: x + 0.05 * torch.sin(200 * x), {"iterative_weaker", "black_box_stronger"}),
