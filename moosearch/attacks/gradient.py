@@ -298,6 +298,15 @@ class Pgd(IterativeAttack):
         if self.restarts > 1 and not self.random_start:
             raise SpecError(f"restarts: got {self.restarts} without random_start: all would be the same.")
 
+    def check(self, *, classes: int, shape: tuple[int, ...]) -> None:
+        """Check that a network of K classes on (C, H, W) images can be attacked.
+
+        Raises:
+            SpecError: The objective needs more classes.
+        """
+        if self.objective == "dlr" and classes < 3:
+            raise SpecError(f"objective: dlr needs 3 classes or more, and the network has {classes}.")
+
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Perturb (B, C, H, W) images."""
         loss = LOSSES[self.objective]

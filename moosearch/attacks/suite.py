@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from moosearch.attacks.attack import ATTACKS, Attack
 from moosearch.attacks.ball import Norm, Threat
-from moosearch.attacks.gradient import IterativeAttack
+from moosearch.attacks.gradient import IterativeAttack, Pgd
 from moosearch.attacks.seeker import RowSeeker
 from moosearch.attacks.transfer import Transfer
 from moosearch.errors import Place, SpecError, nearest
@@ -81,7 +81,7 @@ def check_attacks(attacks: Mapping[str, Attack], *, classes: int, shape: tuple[i
             there or is about other ones.
     """
     for label, attack in attacks.items():
-        if isinstance(attack, RowSeeker):
+        if isinstance(attack, RowSeeker | Pgd):
             try:
                 attack.check(classes=classes, shape=shape)
             except SpecError as error:

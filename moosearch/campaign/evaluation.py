@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,6 @@ import pandas as pd
 import torch
 
 from moosearch.attacks import Attack, Norm, Threat
-from moosearch.attacks.autoattack import AttackWarning
 from moosearch.attacks.suite import Node, check_attacks, named_attacks
 from moosearch.campaign.folder import write_atomically
 from moosearch.campaign.subject import Trained, trained
@@ -218,31 +216,22 @@ class _Sitting:
 
     def take(self, progress: Progress | None) -> pd.DataFrame:
         """Run the attacks, write what is known after each one, and return the table of all."""
-        doubts: dict[str, str] = {}
         frame = pd.DataFrame()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", AttackWarning)
-            for judgment in judgments(
-                self.model.net,
-                self.images,
-                self.model.tasks,
-                self.attacks,
-                seed=self.conditions["seed"],
-                batch=self.conditions["batch"],
-                progress=partial(progress, self.model.name) if progress is not None else None,
-            ):
-                texts = [str(warning.message) for warning in caught if warning.category is AttackWarning]
-                caught.clear()
-                for name in judgment.attacked.keys() - doubts.keys():
-                    doubts[name] = " ".join(dict.fromkeys(texts))
-                frame = self._write(judgment, doubts)
+        for judgment in judgments(
+            self.model.net,
+            self.images,
+            self.model.tasks,
+            self.attacks,
+            seed=self.conditions["seed"],
+            batch=self.conditions["batch"],
+            progress=partial(progress, self.model.name) if progress is not None else None,
+        ):
+            frame = self._write(judgment)
         return frame
 
-    def _write(self, judgment: Judgment, doubts: Mapping[str, str]) -> pd.DataFrame:
+    def _write(self, judgment: Judgment) -> pd.DataFrame:
         """Write what is known as JSON, and as CSV, the table that is returned."""
         told = record(judgment)
-        for name, doubt in doubts.items():
-            told["attacks"][name]["doubt"] = doubt
         tree = {
             "format": 1,
             **self.conditions,

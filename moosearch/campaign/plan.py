@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from moosearch.algorithms import SearchProblem
 from moosearch.attacks import Attack, Threat
-from moosearch.attacks.suite import named_attacks
+from moosearch.attacks.suite import check_attacks, named_attacks
 from moosearch.campaign.spec import CampaignSpec, FileSpec
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError, nearest
@@ -24,6 +24,7 @@ from moosearch.seeding import derive_seed
 from moosearch.space import Choice, SearchSpace
 from moosearch.space.files import Document
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective, Subject, key_of
+from moosearch.training.objectives import RobustAccuracy
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,7 @@ def _objectives(
         shape, tasks = built.dataset.shape, built.dataset.tasks
         if built.dataset not in datasets:
             datasets.append(built.dataset)
+            _check_attacks(spec, built.dataset, place.child("campaign").child("objectives"))
         network = (built.architecture, shape, tuple(task.size for task in tasks))
         if network in networks:  # corners that differ in training alone
             continue
@@ -262,6 +264,17 @@ def _objectives(
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
         infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference))
     return tuple(infos), len(corners), tuple(datasets)
+
+
+def _check_attacks(spec: CampaignSpec, dataset: Dataset, place: Place) -> None:
+    """Check that the objectives' attacks can be run on a dataset."""
+    for index, objective in enumerate(spec.objectives):
+        if isinstance(objective, RobustAccuracy):
+            attacks = {f"{number}": attack for number, attack in enumerate(objective.attacks)}
+            try:
+                check_attacks(attacks, classes=dataset.tasks[0].size, shape=dataset.shape)
+            except SpecError as error:
+                raise place.child(index).error(str(error)) from None
 
 
 def _corner(space: SearchSpace, genome: Genome, place: Place) -> CandidateSpec:

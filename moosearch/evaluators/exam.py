@@ -1,8 +1,6 @@
 """What a confirmation asks of a trained network, on test images."""
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,12 +71,12 @@ def sit(
     withstood, judged = {}, []
     for threat in exam.threats:
         attacks = named_attacks(exam.attacks, threat, surrogate=exam.surrogate)
-        with _warnings() as warned:
-            judgment = judge(net, images, tasks, attacks, seed=seed)
+        judgment = judge(net, images, tasks, attacks, seed=seed)
+        doubts = dict.fromkeys(each.doubt for each in judgment.attacked.values() if each.doubt)
         withstood[threat] = judgment.worst_case
         checks = _checks(exam, net, images, tasks, threat, seed)
-        if warned:
-            checks.append({"name": WARNED, "passed": False, "explanation": " ".join(warned)})
+        if doubts:
+            checks.append({"name": WARNED, "passed": False, "explanation": " ".join(doubts)})
         judged.append({**threat._asdict(), **record(judgment), "checks": checks})
     subject = Subject(net, images, tasks, shape, seed)
     as_searched = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
@@ -104,15 +102,3 @@ def _checks(
     surrogate = Path(exam.surrogate) if exam.surrogate else None
     found = checks(net, images, tasks, threat, seed=seed, surrogate=surrogate)
     return [{"name": name, **check, "explanation": explain(name)} for name, check in found.items()]
-
-
-@contextlib.contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """Collect what attacks warn of, each once: that they may overstate accuracy."""
-    from moosearch.attacks.autoattack import AttackWarning
-
-    texts: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AttackWarning)
-        yield texts
-    texts += dict.fromkeys(str(each.message) for each in caught if each.category is AttackWarning)

@@ -1,14 +1,17 @@
 """Accuracy of a trained network: clean, and under attacks, image by image."""
 
+import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from moosearch.attacks import Attack, seek
+from moosearch.attacks import Attack, AttackWarning, seek
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import EvaluationError
 from moosearch.models import RobustNet
@@ -93,6 +96,7 @@ class Attacked:
             beyond the attack's radius where the attack minimizes lengths; NaN where none was found.
         seconds: Wall-clock time.
         images: Images attacked: those that are right as they are.
+        doubt: Why the attack doubts its own result; empty where it does not.
     """
 
     attack: Attack
@@ -100,6 +104,7 @@ class Attacked:
     distance: Tensor
     seconds: float
     images: int
+    doubt: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -174,34 +179,67 @@ def judgments(
     clean = correct_clean(net, images, batch=size)
     judgment, twin = Judgment(clean), twin_of(net)
     yield judgment
-    total = int(clean.sum())
     for name, attack in attacks.items():
-        start, done = time.perf_counter(), 0
-        robust, distance = clean.clone(), torch.full(clean.shape, torch.nan, device=clean.device)
-        _tell(progress, name, 0, total)
-        for number, part in enumerate(images.batches(size)):
-            here = slice(number * size, number * size + len(part))
-            rows = clean[here].nonzero().squeeze(1)
-            if not len(rows):
-                continue
-            labels, y = labels_of(tasks, part.y), part.y[rows]
-            generator = _generator(seed, number, attack, 0, part.x.device)
-            found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
-            fooled = ~_right(net, found.x_adv, y)
-            robust[here][rows] = ~fooled
-            # What an attack that minimizes lengths found beyond its radius counts for the length alone.
-            moved_back = (found.outside != found.x_adv).flatten(1).any(dim=1)
-            beyond = (~fooled & moved_back).nonzero().squeeze(1)
-            if len(beyond):
-                fooled[beyond] = ~_right(net, found.outside[beyond], y[beyond])
-            distance[here][rows[fooled]] = found.distance[fooled]
-            done += len(rows)
-            _tell(progress, name, done, total)
-        seconds = time.perf_counter() - start
-        judgment = Judgment(
-            clean, {**judgment.attacked, name: Attacked(attack, robust, distance, seconds, total)}
-        )
+        told = partial(progress or _unheard, name)
+        attacked = _attacked(attack, net, twin, images, tasks, clean, seed=seed, size=size, progress=told)
+        judgment = Judgment(clean, {**judgment.attacked, name: attacked})
         yield judgment
+
+
+def _attacked(
+    attack: Attack,
+    net: RobustNet,
+    twin: FrozenTwin,
+    images: Split,
+    tasks: tuple[Task, ...],
+    clean: Tensor,
+    *,
+    seed: int,
+    size: int,
+    progress: Callable[[int, int], None],
+) -> Attacked:
+    """Run an attack on every image that is right as it is, batch by batch."""
+    start, done, total = time.perf_counter(), 0, int(clean.sum())
+    robust, distance = clean.clone(), torch.full(clean.shape, torch.nan, device=clean.device)
+    doubts: dict[str, None] = {}
+    progress(done, total)
+    for number, part in enumerate(images.batches(size)):
+        here = slice(number * size, number * size + len(part))
+        rows = clean[here].nonzero().squeeze(1)
+        if not len(rows):
+            continue
+        labels, y = labels_of(tasks, part.y), part.y[rows]
+        generator = _generator(seed, number, attack, 0, part.x.device)
+        with _collected(doubts):
+            found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
+        fooled = ~_right(net, found.x_adv, y)
+        robust[here][rows] = ~fooled
+        # What an attack that minimizes lengths found beyond its radius counts for the length alone.
+        moved_back = (found.outside != found.x_adv).flatten(1).any(dim=1)
+        beyond = (~fooled & moved_back).nonzero().squeeze(1)
+        if len(beyond):
+            fooled[beyond] = ~_right(net, found.outside[beyond], y[beyond])
+        distance[here][rows[fooled]] = found.distance[fooled]
+        done += len(rows)
+        progress(done, total)
+    return Attacked(attack, robust, distance, time.perf_counter() - start, total, " ".join(doubts))
+
+
+def _unheard(name: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@contextlib.contextmanager
+def _collected(doubts: dict[str, None]) -> Iterator[None]:
+    """Collect what attacks warn of, each text once; other warnings go on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AttackWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, AttackWarning):
+            doubts[str(warning.message)] = None
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def twin_of(net: RobustNet) -> FrozenTwin:
@@ -215,11 +253,6 @@ def twin_of(net: RobustNet) -> FrozenTwin:
 def fraction(marks: Tensor) -> float:
     """Return the share of marked images as an exact quotient of counts: (N,) -> [0, 1]."""
     return int(marks.sum()) / len(marks)
-
-
-def _tell(progress: Progress | None, name: str, done: int, total: int) -> None:
-    if progress is not None:
-        progress(name, done, total)
 
 
 @torch.no_grad()

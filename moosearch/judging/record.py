@@ -40,8 +40,8 @@ def record(judgment: Judgment) -> dict[str, Any]:
     Returns:
         ``images``; ``clean`` and ``worst_case`` as `share` writes them; ``average_robust`` (None without
         attacks); ``attacks``: by name a `share` with the ``attack`` as in a search space file, its ``norm``
-        and ``eps``, ``mean_distance`` of the images fooled (None where there are none), ``seconds`` and
-        ``images_per_second`` (None where no image was attacked).
+        and ``eps``, ``mean_distance`` of the images fooled (None where there are none), ``seconds``,
+        ``images_per_second`` (None where no image was attacked) and ``doubt``.
     """
     average = judgment.average_robust
     return {
@@ -82,4 +82,5 @@ def _attacked(each: Attacked) -> dict[str, Any]:
         "mean_distance": float(fooled.mean()) if len(fooled) else None,
         "seconds": each.seconds,
         "images_per_second": each.images / each.seconds if each.images and each.seconds else None,
+        "doubt": each.doubt,
     }
