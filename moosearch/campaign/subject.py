@@ -19,7 +19,6 @@ from moosearch.pareto import Front
 from moosearch.registry import build
 from moosearch.space.files import Document, load
 from moosearch.training import CandidateSpec
-from moosearch.training.objectives import RobustAccuracy
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,6 @@ def campaign_spec(document: Document) -> CampaignSpec:
     return spec
 
 
-def threats_of(spec: CampaignSpec) -> tuple[Threat, ...]:
-    """Return what a campaign's objectives claim robustness against, each ball once."""
-    objectives = [o for o in spec.objectives if isinstance(o, RobustAccuracy)]
-    return tuple(dict.fromkeys(threat for o in objectives for threat in o.threats))
-
-
 def _campaign(folder: Path) -> Campaign:
     if not (folder / "campaign.yaml").exists() and not (folder / "study.db").exists():
         raise CampaignError(
@@ -123,7 +116,7 @@ def _candidate(campaign: Campaign, spec: CampaignSpec, evaluation: Evaluation) -
         candidate.dataset.tasks,
         candidate.dataset.shape,
         candidate.dataset,
-        threats_of(spec),
+        spec.threats,
         evaluation.objectives,
         campaign.header.seed,
         campaign.folder.root / "evaluations" / evaluation.candidate.id,
@@ -155,7 +148,7 @@ def _exported(folder: Path, rules: Sequence[str]) -> Trained:
         (Task.main(classes),),
         shape,
         candidate.dataset,
-        threats_of(spec),
+        spec.threats,
         objectives,
         spec.seed,
         folder / "evaluations",

@@ -116,11 +116,6 @@ def explain(name: str) -> str:
     return EXPLANATIONS[name]
 
 
-def failed(record: Mapping[str, Check]) -> list[str]:
-    """Return the names of the checks that failed."""
-    return [name for name, check in record.items() if not check["passed"]]
-
-
 def checks(
     net: RobustNet,
     images: Split,

@@ -11,7 +11,7 @@ from moosearch.attacks import Threat
 from moosearch.attacks.gradient import Pgd
 from moosearch.campaign import export as export_module
 from moosearch.campaign.spec import CampaignSpec
-from moosearch.campaign.subject import threats_of, trained
+from moosearch.campaign.subject import trained
 from moosearch.data.digits import Digits
 from moosearch.errors import MooSearchError
 from moosearch.judging import correct_clean, fraction
@@ -80,9 +80,9 @@ def test_threats_are_those_of_all_robust_accuracies_once_and_in_order():
         RobustAccuracy(attacks=(far, near)),
         RobustAccuracy(attacks=(round_, Pgd(eps=0.3, steps=3)), label="other"),
     )
-    found = threats_of(CampaignSpec("c", objectives=objectives))
+    found = CampaignSpec("c", objectives=objectives).threats
     assert found == (Threat("linf", 0.3), Threat("linf", 0.1), Threat("l2", 0.5))
-    assert threats_of(CampaignSpec("c", objectives=(CleanAccuracy(),))) == ()
+    assert CampaignSpec("c", objectives=(CleanAccuracy(),)).threats == ()
 
 
 def refusal(folder, rules=("knee",)):

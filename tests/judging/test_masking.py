@@ -15,7 +15,7 @@ from moosearch.attacks.gradient import NoAttack, Pgd, cross_entropy
 from moosearch.data import Split
 from moosearch.data.digits import Digits
 from moosearch.judging import masking, measure
-from moosearch.judging.masking import EXPLANATIONS, Check, checks, explain, failed
+from moosearch.judging.masking import EXPLANATIONS, Check, checks, explain
 from moosearch.models import build_network
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.training import CandidateSpec, train
@@ -23,6 +23,11 @@ from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec
 
 TASKS = Digits().tasks
 LINF, L2 = Threat("linf", 0.1), Threat("l2", 0.5)
+
+
+def failed(found):
+    """Return the names of the checks that failed."""
+    return [name for name, check in found.items() if not check["passed"]]
 
 
 @pytest.fixture(scope="module")

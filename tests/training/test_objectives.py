@@ -174,7 +174,7 @@ def test_a_candidate_is_measured_on_validation_images_and_never_on_test_images(m
             },
         )
         todo = work.Work(seed=0, objectives=({"name": "clean_accuracy"}, {"name": "robust_accuracy"}))
-        *_, outcome = work.evaluate(todo, candidate)
+        *_, outcome = work.evaluate(todo, work.Job(candidate))
         evaluation = outcome.evaluation
     finally:
         work._splits.cache_clear()
