@@ -91,7 +91,7 @@ Nothing: the recipe was not judged on test images (`moosearch confirm` does that
         + "\n".join(f"- {name}: {_parameters(attack)}" for name, attack in threat["attacks"].items())
         for threat in confirmation["threats"]
     )
-    lost = confirmation["trainings_failed"]
+    count, lost = confirmation["trainings"], confirmation["trainings_failed"]
     failed = f" {lost} more failed and count for nothing here." if lost else ""
     checks = "\n".join(
         f"- `{name}`, in {check['trainings']} of {confirmation['trainings']}: {check['explanation']}"
@@ -104,7 +104,7 @@ Nothing: the recipe was not judged on test images (`moosearch confirm` does that
     )
     return f"""## What was confirmed
 
-The recipe was trained again {confirmation["trainings"]} times with fresh seeds, and judged on
+The recipe was trained again with {count} fresh seed{"s" if count > 1 else ""}, and judged on
 {confirmation["images"]:,} test images, which neither training nor search had seen.{failed} These numbers are
 of those trainings, not of the weights in this folder: mean and standard deviation over trainings, and the
 95 % Wilson interval of the mean for so many images.

@@ -127,7 +127,7 @@ def _detailed(frame: Any, conditions: str) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("attack", no_wrap=True)
+    table.add_column("attack", overflow="fold")
     for name in ("accuracy", "95 % interval", "distance", "seconds", "images/s"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.itertuples():
