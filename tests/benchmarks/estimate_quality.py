@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from moosearch.attacks.suite import named_attacks
 from scipy.stats import kendalltau, spearmanr
 
 from moosearch import Campaign
+from moosearch.attacks.suite import named_attacks
 from moosearch.campaign.subject import campaign_spec, trained
 from moosearch.judging import correct_under, fraction, judge
 from moosearch.seeding import derive_seed
