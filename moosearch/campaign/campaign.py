@@ -202,7 +202,7 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
 def confirm(
     folder: Path | str,
     *,
-    rules: Sequence[str] = ("front",),
+    rules: Sequence[str] = (),
     overrides: Sequence[str] = (),
     anew: bool = False,
     observer: Any = None,
@@ -213,7 +213,8 @@ def confirm(
 
     Args:
         folder: The campaign's folder.
-        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids.
+        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids; if not given, those that the
+            confirmation was begun with, or else the front.
         overrides: Assignments to ``campaign.confirmation``, ``campaign.evaluator`` or
             ``campaign.resources.gpus``.
         anew: Whether to throw away a confirmation that is there.

@@ -47,7 +47,7 @@ def planned(folder: CampaignFolder, overrides: Sequence[str], *, anew: bool = Fa
 def confirm(
     plan: Plan,
     folder: CampaignFolder,
-    rules: Sequence[str] = ("front",),
+    rules: Sequence[str] = (),
     *,
     anew: bool = False,
     observer: Observer | None = None,
@@ -59,7 +59,8 @@ def confirm(
     Args:
         plan: The campaign's plan; its ``campaign.confirmation`` says how.
         folder: The campaign's folder.
-        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids.
+        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids; if not given, those that the
+            confirmation was begun with, or else the front.
         anew: Whether to throw away what is there first.
         observer: Is told what happens.
 
@@ -74,9 +75,10 @@ def confirm(
     for dataset in plan.datasets:
         dataset.prepare()
     with folder.lock():
-        candidates = _chosen(folder, rules)
         if anew:
             shutil.rmtree(folder.confirmed, ignore_errors=True)
+        begun = list(_stored(folder)["members"]) if folder.confirmation.is_file() else []
+        candidates = _chosen(folder, rules or begun or ["front"])
         _begin(plan, folder, [candidate.id for candidate in candidates])
         # Seed by seed: what is interrupted knows something of every member.
         numbers = range(1, plan.campaign.confirmation.seeds + 1)

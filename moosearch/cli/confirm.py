@@ -28,7 +28,11 @@ def confirm(
     ] = None,
     pick: Annotated[
         list[str] | None,
-        typer.Option("--pick", help="Whom: front, knee, best:OBJECTIVE or an id.", metavar="RULE"),
+        typer.Option(
+            "--pick",
+            help="Whom: front, knee, best:OBJECTIVE or an id; if not given, as it was begun, or the front.",
+            metavar="RULE",
+        ),
     ] = None,
     surrogate: Annotated[
         str | None, typer.Option("--surrogate", help="An export to transfer images from.", metavar="EXPORT")
@@ -53,7 +57,7 @@ def confirm(
     overrides = [f"campaign.confirmation.{key}={value}" for key, value in given.items() if value is not None]
     overrides += evaluator_overrides(evaluator, workers, ray_address)
     with interruptible("confirm"), TerminalProgress(out) as progress:
-        campaign = launch(folder, rules=pick or ["front"], overrides=overrides, anew=anew, observer=progress)
+        campaign = launch(folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress)
     campaign.plot()
     if print_confirmation(campaign):
         raise typer.Exit(3)

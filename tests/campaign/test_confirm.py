@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_is_done(cli, folder, monkeypatch):
     assert "go on with `moosearch confirm DIR`" in err
     code, out, _ = cli("status", folder)
     assert "confirmation: stopped; 1/4 trainings done" in out
-    code, out, _ = cli("confirm", folder, "--pick", "knee", "--pick", "best:clean_accuracy")
+    code, out, _ = cli("confirm", folder)
     assert code == 0
     assert "4 trainings, 1 of them known already" in out
 

@@ -91,7 +91,7 @@ def test_candidate_round_trips_through_plain_data_with_every_default_written():
         ({"optimizer": {"kind": "adam"}}, "training.optimizer.kind"),
         ({"attack": {"name": "pgd", "steps": 0}}, "training.attack.steps"),
         ({"attack": {"name": "pgd", "eps": -0.1}}, "training.attack.eps"),
-        ({"attack": {"name": "pgd", "objective": "dlr"}}, "training.attack.objective"),
+        ({"attack": {"name": "pgd", "objective": "logit"}}, "training.attack.objective"),
         ({"attack": {"name": "mixed", "alpha0_min": 0.49}}, "training.attack.alpha0_min"),
         ({"attack": {"name": "mixed", "alpha0_min": 1.0}}, "training.attack.alpha0_min"),
         ({"loss": {"name": "trades", "beta": 0}}, "training.loss.beta"),
