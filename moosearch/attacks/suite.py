@@ -34,7 +34,8 @@ def named_attacks(names: Sequence[Node], threat: Threat, *, surrogate: str = "")
     """Return attacks that are named, in the ball of a threat.
 
     What is not given is filled in: ``eps`` and ``norm`` from the threat; the ``step`` of PGD by a tenth of
-    its eps, as in Hotegni & Peitz 2024, or by as much as its steps need to reach the border of the ball.
+    its eps, as in Hotegni & Peitz 2024, and where there are fewer than 20 steps by so much that all of them
+    are 2.5 eps long: they can cross the ball.
 
     Args:
         names: Names or mappings. A name is one of the registry or of `SHORT`, ``pgd`` with its steps such as
@@ -120,7 +121,7 @@ def _attack(node: Node, threat: Threat, surrogate: str, place: Place) -> Attack:
             f"expected an eps in {attack.norm}, or an attack in {threat.norm}."
         )
     if isinstance(attack, IterativeAttack) and "step" not in given:
-        return replace(attack, step=attack.eps / min(attack.steps, 10))
+        return replace(attack, step=attack.eps / (10 if attack.steps >= 20 else attack.steps / 2.5))
     return attack
 
 
