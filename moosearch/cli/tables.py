@@ -1,6 +1,7 @@
 """Tables for the terminal."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -40,18 +41,19 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
         member = confirmation.member(e.candidate.id) if confirmation is not None else None
         if member is not None:
             marked += f"\n{_verdict(member)}"
-        values = [_cell(e, member, o.key) for o in header.objectives if o.key in e.objectives]
+        intervals = e.intervals if confirmation is None else {}  # one meaning for the second line
+        values = [_cell(e, member, o.key, intervals) for o in header.objectives if o.key in e.objectives]
         table.add_row(marked, *values, recipe)
     return table
 
 
-def _cell(evaluation: Any, member: Any, key: str) -> str:
+def _cell(evaluation: Any, member: Any, key: str, intervals: Mapping[str, Sequence[float]]) -> str:
     """Write an objective's value, and under it what was confirmed or else its interval."""
     value = spread_text(evaluation.objectives[key], evaluation.deviations.get(key) or math.nan)
     if member is not None:
         return f"{value}\n{_spread(member, key)}"
-    if key in evaluation.intervals:
-        low, high = evaluation.intervals[key]
+    if key in intervals:
+        low, high = intervals[key]
         return f"{value}\n{low:.3f}-{high:.3f}"
     return value
 
