@@ -99,6 +99,7 @@ def pgd_until_fooled(
         (B, C, H, W) each image's first misclassified iterate, or its last one, and (B,) booleans: which of
         them were misclassified by more than `SURE`.
     """
+    classify = connected(classify)
     found, fooled = torch.empty_like(x), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     walking = torch.arange(len(x), device=x.device)
     ball = BALLS[norm](x, eps)
@@ -334,7 +335,7 @@ class Pgd(IterativeAttack):
             start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
             chosen = rows[left]
             x_adv, fooled = pgd_until_fooled(
-                connected(net),
+                net,
                 loss,
                 x[chosen],
                 labels[0][chosen],

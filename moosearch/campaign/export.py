@@ -20,7 +20,7 @@ from moosearch.campaign.card import PARITY_IMAGES, model_card
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header, Ledger
-from moosearch.campaign.plan import import_plugins
+from moosearch.campaign.plan import campaign_spec
 from moosearch.campaign.spec import Budget, CampaignSpec
 from moosearch.errors import ExportError
 from moosearch.evaluation import Evaluation
@@ -59,10 +59,8 @@ def export_model(folder: CampaignFolder, header: Header, evaluation: Evaluation,
         ExportError: The target is in use, the weights are gone, or a check fails.
     """
     document = load(folder.spec)
-    imports = import_plugins(document.data.get("imports"), document.place.child("imports"))
-    campaign: CampaignSpec = build(
-        CampaignSpec, document.data.get("campaign"), document.place.child("campaign")
-    )
+    campaign = campaign_spec(document)
+    imports = tuple(document.data.get("imports") or ())
     spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
     net = load_network(folder, evaluation, spec)
     val = spec.dataset.load().val

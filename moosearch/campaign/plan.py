@@ -158,6 +158,13 @@ def import_plugins(node: Any, place: Place) -> tuple[str, ...]:
     return names
 
 
+def campaign_spec(document: Document) -> CampaignSpec:
+    """Read the ``campaign:`` part of a file of ours, with the plug-ins that it names."""
+    import_plugins(document.data.get("imports"), document.place.child("imports"))
+    spec: CampaignSpec = build(CampaignSpec, document.data.get("campaign"), document.place.child("campaign"))
+    return spec
+
+
 def suites(spec: CampaignSpec) -> dict[Threat, dict[str, Attack]]:
     """Return what a confirmation attacks with: ball -> name -> attack.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from moosearch.attacks import Threat
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.export import load_network
-from moosearch.campaign.plan import import_plugins
+from moosearch.campaign.plan import campaign_spec
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.data import Dataset, Task
 from moosearch.errors import CampaignError, ExportError, SpecError
@@ -17,7 +17,7 @@ from moosearch.models import RobustNet
 from moosearch.models.exported import load_exported, signature
 from moosearch.pareto import Front
 from moosearch.registry import build
-from moosearch.space.files import Document, load
+from moosearch.space.files import load
 from moosearch.training import CandidateSpec
 
 
@@ -80,13 +80,6 @@ def trained(folder: Path, rules: Sequence[str] = ("knee",)) -> list[Trained]:
         return [_candidate(campaign, spec, evaluation) for evaluation in evaluations.values()]
     except ExportError as error:  # here nothing of ours went wrong: what was asked for is not there
         raise CampaignError(str(error)) from error
-
-
-def campaign_spec(document: Document) -> CampaignSpec:
-    """Read the ``campaign:`` part of a file of ours, with the plug-ins that it names."""
-    import_plugins(document.data.get("imports"), document.place.child("imports"))
-    spec: CampaignSpec = build(CampaignSpec, document.data.get("campaign"), document.place.child("campaign"))
-    return spec
 
 
 def _campaign(folder: Path) -> Campaign:

@@ -10,15 +10,14 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from moosearch.attacks import Attack, seek
 from moosearch.attacks.gradient import LOSSES, Pgd, pgd_until_fooled
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import SpecError
-from moosearch.judging.measure import Progress, batch_size, correct_clean, twin_of
+from moosearch.judging.measure import Progress, attack_generator, batch_size, correct_clean, twin_of
 from moosearch.models import RobustNet
-from moosearch.seeding import derive_seed, torch_generator
 
 
 def at_radius(attack: Attack, eps: float) -> Attack:
@@ -73,7 +72,7 @@ def by_radius(
         for index, radius in enumerate(radii):
             if radius > 0 and len(left):
                 each = at_radius(attack, radius)
-                generator = _generator(seed, number, each, batch)
+                generator = attack_generator(seed, number, each, batch.x.device)
                 found = seek(each, twin, batch.x, labels, rows=left, generator=generator)
                 left = left[correct_clean(net, Split(found.x_adv, batch.y[left]))]
             count[left] += 1
@@ -120,7 +119,7 @@ def by_steps(
     twin, size, counts = twin_of(net), batch_size(images), []
     for number, batch in enumerate(images.batches(size)):
         labels, count = labels_of(tasks, batch.y), torch.zeros_like(batch.y)
-        generator = _generator(seed, number, attack, batch)
+        generator = attack_generator(seed, number, attack, batch.x.device)
         start = attack.start(batch.x, generator)
         goal = attack.goals(lambda x: (twin(x),), batch.x, labels[:1], generator)[0]
         left = correct_clean(net, batch).nonzero().squeeze(1)
@@ -147,8 +146,3 @@ def by_steps(
                 progress("steps", done, len(images) * steps[-1])
         counts.append(count)
     return torch.cat(counts)
-
-
-def _generator(seed: int, batch: int, attack: Attack, images: Split) -> Generator:
-    """Return the random numbers with which `judge` meets a batch."""
-    return torch_generator(derive_seed(seed, f"batch {batch}, {attack!r}"), images.x.device)

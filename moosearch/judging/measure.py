@@ -78,7 +78,9 @@ def correct_under(
             rows = right.nonzero().squeeze(1)
             if not len(rows):
                 break
-            generator = _generator(seed, number, attack, attacks[:index].count(attack), batch.x.device)
+            generator = attack_generator(
+                seed, number, attack, batch.x.device, again=attacks[:index].count(attack)
+            )
             found = seek(attack, twin, batch.x, labels, rows=rows, generator=generator)
             right[rows] = _right(net, found.x_adv, batch.y[rows])
         marks.append(right)
@@ -209,7 +211,7 @@ def _attacked(
         if not len(rows):
             continue
         labels, y = labels_of(tasks, part.y), part.y[rows]
-        generator = _generator(seed, number, attack, 0, part.x.device)
+        generator = attack_generator(seed, number, attack, part.x.device)
         with _collected(doubts):
             found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
         fooled = ~_right(net, found.x_adv, y)
@@ -264,10 +266,17 @@ def _right(net: RobustNet, x: Tensor, y: Tensor) -> Tensor:
     return right
 
 
-def _generator(seed: int, batch: int, attack: Attack, again: int, device: torch.device) -> torch.Generator:
-    """Return an attack's own random numbers: what else is listed does not change them.
+def attack_generator(
+    seed: int, batch: int, attack: Attack, device: torch.device, *, again: int = 0
+) -> torch.Generator:
+    """Return an attack's own random numbers for a batch: what else is listed does not change them.
 
-    An attack listed twice starts anew.
+    Args:
+        seed: Of the judgment.
+        batch: Number of the batch, from 0.
+        attack: The attack; its repr decides.
+        device: Of the images.
+        again: How often the same attack was listed before: it starts anew.
     """
     purpose = f"batch {batch}, {attack!r}" + (f", {again}" if again else "")
     return torch_generator(derive_seed(seed, purpose), device)

@@ -88,6 +88,13 @@ def test_image_that_is_misclassified_by_rounding_alone_goes_on():
     assert found.item() == pytest.approx(0.1 + SURE / 2)
 
 
+def test_network_without_a_gradient_is_walked_on_all_the_same(net, images):
+    x, y = images
+    found, fooled = walk(lambda batch: net((batch > 0.5).float()), x, y, x)
+    assert torch.equal(found, x)
+    assert torch.equal(fooled, margin(net((x > 0.5).float()), y) > SURE)
+
+
 def test_walk_ends_once_all_are_fooled(net, images):
     x, y = images
     calls = []

@@ -18,7 +18,8 @@ from scipy.stats import kendalltau, spearmanr
 
 from moosearch import Campaign
 from moosearch.attacks.suite import named_attacks
-from moosearch.campaign.subject import campaign_spec, trained
+from moosearch.campaign.plan import campaign_spec
+from moosearch.campaign.subject import trained
 from moosearch.judging import correct_under, fraction, judge
 from moosearch.seeding import derive_seed
 from moosearch.space.files import load
