@@ -38,6 +38,26 @@ class EvaluationError(MooSearchError):
     """Training or measuring a candidate went wrong."""
 
 
+class DivergedError(EvaluationError):
+    """Training or measuring gave numbers that are not finite."""
+
+
+class TimeLimitError(EvaluationError):
+    """A candidate took longer than the campaign allows."""
+
+
+class EvaluatorLostError(MooSearchError):
+    """Where candidates were evaluated is gone as a whole; the campaign can go on elsewhere."""
+
+
+class StorageError(MooSearchError):
+    """The files of a campaign, or its database, cannot be written: the disk is full, or gone."""
+
+
+class Stopped(MooSearchError):  # noqa: N818 (nothing is wrong)
+    """A campaign was asked to stop, and stopped; it can go on."""
+
+
 class ExportError(MooSearchError):
     """An exported model would not be what it claims to be."""
 

@@ -5,12 +5,14 @@ Plain data without torch: the search, the ledger and the front speak in these.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 Scalar = str | int | float | bool
 Genome = Mapping[str, Scalar]
 Sense = Literal["maximize", "minimize"]
+Failure = Literal["", "error", "nan", "memory", "time", "lost"]
+"""Why a candidate failed: an exception, numbers that are not finite, memory, time limit, its worker died."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,12 @@ class Evaluation:
         seconds: Wall-clock seconds by part of the work.
         provenance: Seed, device and package versions of the run.
         error: The traceback of a failed candidate.
+        failure: What kind of failure it was; empty when complete.
+        attempts: How often it was tried.
         generation: The generation that asked for it, from 1; 0 where it belongs to none.
         index: Its position in that generation, from 0.
+        asked_after: In a steady-state search, how many evaluations had been told when it was asked for.
+        told: In a steady-state search, its position in the order of tells, from 1; 0 in a generational one.
         replicates: What each of several trainings measured: key -> value; empty where there was one.
         intervals: Key -> low and high end of the 95 % Wilson interval of an accuracy, for the images it was
             measured on; empty where there are replicates.
@@ -100,10 +106,30 @@ class Evaluation:
     seconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    failure: Failure = ""
+    attempts: int = 1
     generation: int = 0
     index: int = 0
+    asked_after: int = 0
+    told: int = 0
     replicates: Sequence[Mapping[str, float]] = ()
     intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return everything as plain data, as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> "Evaluation":
+        """Return the evaluation of `to_tree`; keys that it does not know are passed over.
+
+        Raises:
+            KeyError: It is none.
+            TypeError: It is none.
+        """
+        known = {f.name for f in fields(cls)} - {"candidate"}
+        candidate = Candidate(**tree["candidate"])
+        return cls(candidate, **{key: value for key, value in tree.items() if key in known})
 
     @property
     def deviations(self) -> dict[str, float]:

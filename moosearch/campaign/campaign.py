@@ -101,6 +101,7 @@ def search(
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
     observer: Any = None,
+    stop: Any = None,
 ) -> Campaign:
     """Launch a campaign, or go on with it where the folder holds the same one.
 
@@ -108,7 +109,8 @@ def search(
         space: A search space file, or the same as plain data.
         out: The campaign's folder; ``results/<name>`` by default.
         overrides: Assignments such as ``campaign.budget.population=8``.
-        observer: A `moosearch.campaign.run.Observer` that is told what happens.
+        observer: A `moosearch.campaign.observer.Observer` that is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
     Returns:
         The finished campaign.
@@ -135,7 +137,7 @@ def search(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
                 f"or go on with that one by `moosearch resume {folder.root}`."
             )
-    return _run(plan, folder, observer)
+    return _run(plan, folder, observer, stop)
 
 
 def train(
@@ -144,6 +146,7 @@ def train(
     assignments: Sequence[str] = (),
     out: Path | str | None = None,
     observer: Any = None,
+    stop: Any = None,
 ) -> Campaign:
     """Train one recipe of a search space outside a search: a campaign of a single candidate, in this process.
 
@@ -151,7 +154,8 @@ def train(
         space: A search space file, or the same as plain data.
         assignments: ``GENE=VALUE``; see `moosearch.campaign.recipe.single`.
         out: The folder; ``results/<name>-<id>`` by default.
-        observer: A `moosearch.campaign.run.Observer` that is told of every epoch.
+        observer: A `moosearch.campaign.observer.Observer` that is told of every epoch.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
     Returns:
         The campaign with its one candidate, whose weights are kept.
@@ -164,17 +168,20 @@ def train(
     from moosearch.space.files import Document, load
 
     document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
-    return search(single(document, assignments).data, out=out, observer=observer)
+    return search(single(document, assignments).data, out=out, observer=observer, stop=stop)
 
 
-def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any = None) -> Campaign:
+def resume(
+    folder: Path | str, *, overrides: Sequence[str] = (), observer: Any = None, stop: Any = None
+) -> Campaign:
     """Go on with a campaign that was interrupted; what was evaluated is not evaluated again.
 
     Args:
         folder: The campaign's folder.
-        overrides: Assignments to ``campaign.evaluator``, ``campaign.resources.gpus`` or ``campaign.keep``;
-            anything else would make it another campaign.
+        overrides: Assignments to ``campaign.evaluator``, ``campaign.resources``, ``campaign.limits``,
+            ``campaign.trackers`` or ``campaign.keep``; anything else would make it another campaign.
         observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
     Returns:
         The finished campaign.
@@ -196,7 +203,7 @@ def resume(folder: Path | str, *, overrides: Sequence[str] = (), observer: Any =
     change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
     if change:
         raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
-    return _run(plan, files, observer)
+    return _run(plan, files, observer, stop)
 
 
 def confirm(
@@ -206,6 +213,7 @@ def confirm(
     overrides: Sequence[str] = (),
     anew: bool = False,
     observer: Any = None,
+    stop: Any = None,
 ) -> Campaign:
     """Train the recipes of a campaign's front again with fresh seeds, and judge them on test images.
 
@@ -219,6 +227,7 @@ def confirm(
             ``campaign.resources.gpus``.
         anew: Whether to throw away a confirmation that is there.
         observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
     Returns:
         The campaign.
@@ -232,21 +241,21 @@ def confirm(
 
     files = CampaignFolder.existing(folder)
     plan = confirming.planned(files, overrides, anew=anew)
-    confirming.confirm(plan, files, rules, anew=anew, observer=observer)
+    confirming.confirm(plan, files, rules, anew=anew, observer=observer, stop=stop)
     return Campaign(folder)
 
 
-def _run(plan: Any, folder: CampaignFolder, observer: Any) -> Campaign:
+def _run(plan: Any, folder: CampaignFolder, observer: Any, stop: Any) -> Campaign:
     from moosearch.campaign import confirm as confirming
     from moosearch.campaign.run import run
 
     at_end = plan.campaign.confirmation.at_end
     if at_end:
         confirming.check(plan)
-    run(plan, folder, observer)
+    run(plan, folder, observer, stop)
     campaign = Campaign(folder.root)
     if at_end and campaign.front.members:
-        confirming.confirm(plan, folder, observer=observer)
+        confirming.confirm(plan, folder, observer=observer, stop=stop)
     return campaign
 
 

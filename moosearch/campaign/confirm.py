@@ -13,15 +13,19 @@ from typing import Any
 
 from moosearch.attacks.suite import check_attacks
 from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.conductor import Conductor
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Ledger
+from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan, make_plan, suites
 from moosearch.campaign.report import write_tables
-from moosearch.campaign.run import Observer
+from moosearch.campaign.run import following, prepare, storing
 from moosearch.campaign.spec import ConfirmationSpec
+from moosearch.campaign.stop import Stop
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import EpochDone, Job, Outcome
+from moosearch.evaluators import Job, Outcome
 from moosearch.judging.record import attack_tree
 from moosearch.registry import to_tree
 from moosearch.space.files import load, override
@@ -51,6 +55,7 @@ def confirm(
     *,
     anew: bool = False,
     observer: Observer | None = None,
+    stop: Stop | None = None,
 ) -> None:
     """Confirm members of the front, or go on with it: nothing is trained twice.
 
@@ -63,18 +68,20 @@ def confirm(
             confirmation was begun with, or else the front.
         anew: Whether to throw away what is there first.
         observer: Is told what happens.
+        stop: The wish to stop.
 
     Raises:
         DataUnavailableError: The images are not there.
         SpecError: An attack cannot be run on the dataset.
+        EvaluatorLostError: Ray is gone.
+        StorageError: The disk is full, or gone.
+        Stopped: Somebody wished it.
         CampaignError: Another process runs the campaign, the front is empty, or what is there was begun with
             other settings.
     """
-    observer = observer or Observer()
     check(plan)
-    for dataset in plan.datasets:
-        dataset.prepare()
-    with folder.lock():
+    prepare(plan)
+    with storing(folder), folder.lock():
         if anew:
             shutil.rmtree(folder.confirmed, ignore_errors=True)
         begun = list(_stored(folder)["members"]) if folder.confirmation.is_file() else []
@@ -85,7 +92,8 @@ def confirm(
         jobs = [Job(candidate, number) for number in numbers for candidate in candidates]
         missing = [job for job in jobs if not folder.retraining(job.candidate.id, job.number).exists()]
         try:
-            _work(plan, folder, missing, len(jobs) - len(missing), observer)
+            if missing:
+                _work(plan, folder, missing, len(jobs) - len(missing), observer, stop or Stop())
         finally:
             write_tables(folder, Ledger.open(folder.storage))
 
@@ -101,18 +109,27 @@ def check(plan: Plan) -> None:
             check_attacks(attacks, classes=dataset.tasks[0].size, shape=dataset.shape)
 
 
-def _work(plan: Plan, folder: CampaignFolder, jobs: Sequence[Job], known: int, observer: Observer) -> None:
-    if not jobs:
-        return
+def _work(
+    plan: Plan,
+    folder: CampaignFolder,
+    jobs: Sequence[Job],
+    known: int,
+    observer: Observer | None,
+    stop: Stop,
+) -> None:
     work = dataclasses.replace(plan.work, exam=plan.exam)
-    with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
-        observer.confirmation_started(plan, len(jobs) + known, known, pool.workers)
-        for heard in pool.evaluate(jobs):
-            if isinstance(heard, EpochDone):
-                observer.epoch_done(heard)
-                continue
-            _store(folder, heard)
-            observer.confirmed(heard)
+    with (
+        EventLog(folder.events) as log,
+        following(plan, folder, log, observer) as told,
+        plan.campaign.evaluator.open(work, plan.campaign.resources) as pool,
+    ):
+        told.confirmation_started(plan, len(jobs) + known, known, pool.workers)
+        conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint)
+        for job in jobs:
+            conductor.submit(job)
+        for outcome in conductor.outcomes():
+            _store(folder, outcome)
+            told.confirmed(outcome)
 
 
 def _store(folder: CampaignFolder, outcome: Outcome) -> None:

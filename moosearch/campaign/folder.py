@@ -9,13 +9,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moosearch.errors import CampaignError
+from moosearch.evaluators import Job
 
 
 class CampaignFolder:
     """The files of one campaign.
 
-    Truth: ``campaign.yaml``, ``environment.json``, ``study.db``, ``models/``, ``confirmed/``. Views, which
-    can be deleted: ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``, ``plots/``.
+    Truth: ``campaign.yaml``, ``environment.json``, ``study.db``, ``events.jsonl``, ``models/``,
+    ``confirmed/``. For as long as candidates train: ``checkpoints/``. Views, which can be deleted:
+    ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``, ``plots/``.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -25,6 +27,8 @@ class CampaignFolder:
         self.environment = self.root / "environment.json"
         self.study = self.root / "study.db"
         self.fresh_study = self.root / ".study.db.new"
+        self.events = self.root / "events.jsonl"
+        self.checkpoints = self.root / "checkpoints"
         self.models = self.root / "models"
         self.candidates = self.root / "candidates.csv"
         self.front = self.root / "front.csv"
@@ -84,6 +88,7 @@ class CampaignFolder:
             self.study.name,
             self.fresh_study.name,
             self.environment.name,
+            self.events.name,
         }
         names = (path.name for path in self.root.iterdir())
         return sorted(name for name in names if name not in own and not name.endswith(".tmp"))
@@ -126,6 +131,11 @@ class CampaignFolder:
     def history(self, candidate_id: str) -> Path:
         """Path of a candidate's training history."""
         return self.models / candidate_id / "training.csv"
+
+    def checkpoint(self, job: Job) -> Path:
+        """Path of what an unfinished job needs to go on."""
+        number = f"-{job.number}" if job.number else ""
+        return self.checkpoints / f"{job.candidate.id}{number}.safetensors"
 
     def retraining(self, candidate_id: str, number: int) -> Path:
         """Path of what is known of a training of a confirmation; its weights stand beside it."""

@@ -33,8 +33,12 @@ _ATTRIBUTES = (
     "seconds",
     "provenance",
     "error",
+    "failure",
+    "attempts",
     "generation",
     "index",
+    "asked_after",
+    "told",
     "replicates",
     "intervals",
 )

@@ -74,6 +74,8 @@ class Plan:
             self.campaign.resources.cpus,
             self.imports,
             self.campaign.repeats,
+            limit=self.campaign.limits.seconds,
+            checkpoint=self.campaign.limits.checkpoint,
         )
 
     @property
@@ -93,7 +95,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Return the part that decides results: not where it runs, nor what is kept or confirmed."""
         tree = self.to_tree()
-        aside = ("evaluator", "resources", "keep", "confirmation")
+        aside = ("evaluator", "resources", "keep", "confirmation", "limits", "trackers")
         campaign = {key: value for key, value in tree["campaign"].items() if key not in aside}
         return tree | {"campaign": campaign | {"resources": {"cpus": self.campaign.resources.cpus}}}
 

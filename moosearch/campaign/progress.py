@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan
-from moosearch.campaign.run import Observer
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import EpochDone, Outcome
 from moosearch.pareto import Front

@@ -1,81 +1,134 @@
-"""A campaign from start to end: ask, look up or evaluate, append, tell; once a generation.
+"""A campaign from start to end.
 
 Resume is replay: the algorithm starts from its seed, and the ledger answers for what was evaluated.
 """
 
-import dataclasses
+import contextlib
 import json
 import platform
-from collections.abc import Sequence
+import shutil
+import uuid
+from collections.abc import Iterator
 
-import pandas as pd
+from sqlalchemy.exc import SQLAlchemyError
 
 from moosearch.algorithms import ALGORITHMS
+from moosearch.campaign.conductor import Conductor
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.generational import generational
 from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.observer import Observer, Observers
 from moosearch.campaign.plan import Plan
-from moosearch.campaign.report import write_tables
-from moosearch.errors import CampaignError
-from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import EpochDone, Job, Outcome, Pool
+from moosearch.campaign.running import Running
+from moosearch.campaign.stop import Stop
+from moosearch.errors import MooSearchError, StorageError
 from moosearch.evaluators.work import versions
-from moosearch.pareto import Front, to_losses, to_violations
 from moosearch.space.files import dump
 
 
-class Observer:
-    """Is told what happens in a campaign; this one ignores it."""
-
-    def started(self, plan: Plan, known: int, workers: int) -> None:
-        """Hear that the campaign starts, with the number of candidates that the ledger knows already."""
-
-    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """Hear that a generation starts, with the candidates that must be evaluated."""
-
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Hear that a candidate trained for another epoch."""
-
-    def evaluated(self, evaluation: Evaluation) -> None:
-        """Hear that a candidate was evaluated and stored."""
-
-    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
-        """Hear that a generation ended, with everything evaluated so far."""
-
-    def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
-        """Hear that a confirmation starts, of so many trainings, some of which are known already."""
-
-    def confirmed(self, outcome: Outcome) -> None:
-        """Hear that a training of a confirmation was judged, or failed, and was stored."""
-
-
-def run(plan: Plan, folder: CampaignFolder, observer: Observer | None = None) -> None:
+def run(
+    plan: Plan, folder: CampaignFolder, observer: Observer | None = None, stop: Stop | None = None
+) -> None:
     """Run a campaign to its end, or go on with it.
 
     Args:
         plan: What to do.
         folder: Where; created, or holding the same campaign.
         observer: Is told what happens.
+        stop: The wish to stop.
 
     Raises:
         DataUnavailableError: The images are not there.
-        CampaignError: Another process runs the campaign, Ray has not what is needed, or the whole first
-            generation failed.
+        CampaignError: Another process runs the campaign, Ray has not what is needed, or too many candidates
+            failed.
+        EvaluatorLostError: Ray is gone.
+        StorageError: The disk is full, or gone.
+        Stopped: Somebody wished it.
     """
-    observer = observer or Observer()
+    prepare(plan)
+    with storing(folder):
+        folder.create()
+        with folder.lock(), EventLog(folder.events) as log:
+            _describe(plan, folder, log)
+            ledger = _ledger(plan, folder)
+            with following(plan, folder, log, observer) as told:
+                evaluator = plan.campaign.evaluator.open(plan.work, plan.campaign.resources)
+                with evaluator as pool:
+                    known = {e.candidate.id: e for e in ledger.evaluations()}
+                    told.started(plan, len(known), pool.workers)
+                    conductor = Conductor(pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint)
+                    running = Running(plan, folder, ledger, log, conductor, told, known)
+                    try:
+                        generational(plan.campaign.algorithm.start(plan.problem), running)
+                    finally:
+                        if known:
+                            running.write_tables()
+                ledger.conclude()
+                shutil.rmtree(folder.checkpoints, ignore_errors=True)
+
+
+def prepare(plan: Plan) -> None:
+    """See to all that a campaign needs, before anything starts.
+
+    Raises:
+        DataUnavailableError: The images are not there.
+        CampaignError: Candidates cannot be evaluated there, or a tracker's library is missing.
+    """
+    plan.campaign.evaluator.check(plan.campaign.resources)
+    for tracker in plan.campaign.trackers:
+        tracker.check()
     for dataset in plan.datasets:
         dataset.prepare()
-    folder.create()
-    with folder.lock():
-        if not folder.spec.exists():
-            write_atomically(folder.spec, dump(plan.to_tree()))
-            write_atomically(folder.environment, json.dumps(_environment(), indent=2) + "\n")
-        ledger = _ledger(plan, folder)
-        with plan.campaign.evaluator.open(plan.work, plan.campaign.resources) as pool:
-            known = {e.candidate.id: e for e in ledger.evaluations()}
-            observer.started(plan, len(known), pool.workers)
-            _generations(plan, folder, ledger, pool, known, observer)
-        ledger.conclude()
-        write_tables(folder, ledger)
+
+
+@contextlib.contextmanager
+def storing(folder: CampaignFolder) -> Iterator[None]:
+    """Turn what a disk or a database says of itself into an error of ours.
+
+    Raises:
+        StorageError: Something could not be written or read.
+    """
+    try:
+        yield
+    except (OSError, SQLAlchemyError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StorageError(
+            f"{folder.root}: the campaign's files cannot be written: {cause}. What was evaluated is stored; "
+            f"go on with `moosearch resume {folder.root}`."
+        ) from error
+
+
+@contextlib.contextmanager
+def following(
+    plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer | None
+) -> Iterator[Observer]:
+    """Tell the log, the trackers and an observer what happens, its end included."""
+    with contextlib.ExitStack() as stack:
+        trackers = [stack.enter_context(tracker.open(folder)) for tracker in plan.campaign.trackers]
+        told = Observers([log, *([observer] if observer is not None else [])], trackers)
+        try:
+            yield told
+        except BaseException as error:
+            with contextlib.suppress(OSError, MooSearchError):  # a full disk is why it ends
+                told.stopped(str(error) or type(error).__name__)
+            raise
+        told.finished()
+
+
+def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
+    """Write what the campaign is, once."""
+    if folder.spec.exists():
+        return
+    environment = {
+        "id": uuid.uuid4().hex,
+        "versions": versions(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+    }
+    log.append("created", durable=True, spec=plan.to_tree(), environment=environment)
+    write_atomically(folder.environment, json.dumps(environment, indent=2) + "\n")
+    write_atomically(folder.spec, dump(plan.to_tree()))
 
 
 def _ledger(plan: Plan, folder: CampaignFolder) -> Ledger:
@@ -85,67 +138,6 @@ def _ledger(plan: Plan, folder: CampaignFolder) -> Ledger:
         Ledger.create(f"sqlite:///{folder.fresh_study.as_posix()}", _header(plan), plan.space.genes())
         folder.fresh_study.rename(folder.study)
     return Ledger.create(folder.storage, _header(plan), plan.space.genes())
-
-
-def _generations(
-    plan: Plan,
-    folder: CampaignFolder,
-    ledger: Ledger,
-    pool: Pool,
-    known: dict[str, Evaluation],
-    observer: Observer,
-) -> None:
-    search = plan.campaign.algorithm.start(plan.problem)
-    texts = [str(constraint) for constraint in plan.constraints]
-    so_far: list[Evaluation] = []
-    for number in range(1, plan.campaign.budget.generations + 1):
-        candidates = search.ask()
-        if not candidates:
-            break
-        positions = {candidate.id: index for index, candidate in enumerate(candidates)}
-        missing = [c for c in candidates if c.id not in known]
-        observer.generation_started(number, missing)
-        if missing:
-            ledger.announce(number, missing)
-        for outcome in pool.evaluate([Job(candidate) for candidate in missing]):
-            if isinstance(outcome, EpochDone):
-                observer.epoch_done(outcome)
-                continue
-            evaluation = dataclasses.replace(
-                outcome.evaluation,
-                generation=number,
-                index=positions[outcome.evaluation.candidate.id],
-            )
-            _store(folder, ledger, outcome, evaluation)
-            known[evaluation.candidate.id] = evaluation
-            observer.evaluated(evaluation)
-        told = [known[candidate.id] for candidate in candidates]
-        more = number < plan.campaign.budget.generations
-        if number == 1 and more and all(e.status == "failed" for e in told):
-            raise CampaignError(
-                f"all {len(told)} candidates of the first generation failed, the first with: "
-                f"{told[0].reason}. They are stored with their tracebacks in {folder.root}."
-            )
-        so_far += told
-        search.tell(to_losses(told, plan.objectives), to_violations(told, texts))
-        if plan.campaign.keep == "front":
-            # Of all that is known, not of this generation: in a replay, later members have their models.
-            front = Front.of(list(known.values()), plan.objectives)
-            folder.keep_models({e.candidate.id for e in front})
-        if missing:
-            write_tables(folder, ledger)
-        observer.generation_finished(number, so_far)
-
-
-def _store(folder: CampaignFolder, ledger: Ledger, outcome: Outcome, evaluation: Evaluation) -> None:
-    """Write weights, then the ledger: what the ledger knows has its weights."""
-    identity = evaluation.candidate.id
-    for name, state in outcome.checkpoints.items():
-        write_atomically(folder.weights(identity, name), state)
-    if outcome.history:
-        history = pd.DataFrame(outcome.history).to_csv(index=False)
-        write_atomically(folder.history(identity), history)
-    ledger.append(evaluation)
 
 
 def _header(plan: Plan) -> Header:
@@ -159,7 +151,3 @@ def _header(plan: Plan) -> Header:
         campaign.budget.generations,
         campaign.seed,
     )
-
-
-def _environment() -> dict[str, object]:
-    return {"versions": versions(), "machine": platform.machine(), "system": platform.platform()}

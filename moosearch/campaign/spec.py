@@ -8,13 +8,15 @@ import pydantic
 from moosearch.algorithms import ALGORITHMS, SearchAlgorithm
 from moosearch.algorithms.nsga2 import Nsga2
 from moosearch.attacks import ATTACKS, Threat
+from moosearch.campaign.trackers import TRACKERS, Tracker
 from moosearch.data import DATASETS
 from moosearch.errors import SpecError
 from moosearch.evaluators import EVALUATORS, Evaluator, Resources
+from moosearch.evaluators.faults import Retries
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.losses import LOSSES
 from moosearch.models import ARCHITECTURES
-from moosearch.registry import Count, Number, Registry
+from moosearch.registry import Count, NonNegative, Number, Registry
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective
 from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
 
@@ -66,6 +68,25 @@ class ConfirmationSpec:
 
 
 @dataclass(frozen=True)
+class LimitsSpec:
+    """What a campaign puts up with. A resumed campaign may have other limits.
+
+    Attributes:
+        seconds: Seconds that a candidate may take, over all its attempts; 0 for no limit.
+        retries: How often a candidate is tried again, by what went wrong.
+        failed: Share of failed candidates beyond which the campaign stops, looked at when a generation is
+            over; 1 for never.
+        checkpoint: Seconds of training after which a candidate's weights are kept at the end of an epoch, so
+            that it can go on from there; 0 for every epoch.
+    """
+
+    seconds: NonNegative = 0.0
+    retries: Retries = Retries()
+    failed: Annotated[Number, pydantic.Field(gt=0, le=1)] = 0.8
+    checkpoint: NonNegative = 60.0
+
+
+@dataclass(frozen=True)
 class CampaignSpec:
     """The ``campaign:`` part of a search space file.
 
@@ -83,6 +104,11 @@ class CampaignSpec:
         keep: Whose weights stay on disk: those of the front, or all.
         repeats: How often each candidate is trained and measured, with fresh seeds; its objectives are means.
         confirmation: How the front is confirmed.
+        limits: What it puts up with.
+        storage: Where the ledger is: empty for SQLite in the folder, ``journal`` for Optuna's journal file
+            there, or the URL of a database. A password is not written to the folder; where one is missing
+            it is taken from ``MOOSEARCH_STORAGE_PASSWORD``.
+        trackers: Who else is told what happens.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -101,6 +127,9 @@ class CampaignSpec:
     keep: Literal["front", "all"] = "front"
     repeats: Count = 1
     confirmation: ConfirmationSpec = ConfirmationSpec()
+    limits: LimitsSpec = LimitsSpec()
+    storage: str = ""
+    trackers: tuple[Annotated[Tracker, TRACKERS], ...] = ()
 
     @property
     def threats(self) -> tuple[Threat, ...]:
@@ -135,6 +164,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
         OBJECTIVES,
         ALGORITHMS,
         EVALUATORS,
+        TRACKERS,
     )
 }
 """Everything that can be named in a search space file, by kind."""

@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit code.
 
-0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted.
+0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted, 143 terminated.
 """
 
 import sys

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from moosearch.cli.app import AddressOption, EvaluatorOption, FolderArgument, WorkersOption, app, out
-from moosearch.cli.launch import evaluator_overrides, interruptible, print_confirmation
+from moosearch.cli.launch import evaluator_overrides, print_confirmation
+from moosearch.cli.signals import interruptible
 
 
 @app.command()
@@ -56,8 +57,10 @@ def confirm(
     }
     overrides = [f"campaign.confirmation.{key}={value}" for key, value in given.items() if value is not None]
     overrides += evaluator_overrides(evaluator, workers, ray_address)
-    with interruptible("confirm"), TerminalProgress(out) as progress:
-        campaign = launch(folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress)
+    with interruptible("confirm") as stop, TerminalProgress(out) as progress:
+        campaign = launch(
+            folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress, stop=stop
+        )
     campaign.plot()
     if print_confirmation(campaign):
         raise typer.Exit(3)

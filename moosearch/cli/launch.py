@@ -1,7 +1,5 @@
 """Launch: search, resume, train."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +13,9 @@ from moosearch.cli.app import (
     SetOption,
     WorkersOption,
     app,
-    err,
     out,
 )
+from moosearch.cli.signals import interruptible
 from moosearch.cli.tables import attack_table, doubts, front_table
 from moosearch.errors import SpecError
 from moosearch.pareto.front import value_text
@@ -39,14 +37,22 @@ def search(
     from moosearch.campaign.progress import TerminalProgress
 
     overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
-    with interruptible("resume"), TerminalProgress(out) as progress:
-        campaign = launch(file, out=to, overrides=overrides, observer=progress)
+    with interruptible("resume") as stop, TerminalProgress(out) as progress:
+        campaign = launch(file, out=to, overrides=overrides, observer=progress, stop=stop)
     _finish(campaign)
 
 
 @app.command()
 def resume(
     folder: FolderArgument,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override where it runs or what it puts up with: campaign.limits.failed=1.",
+            metavar="PATH=VALUE",
+        ),
+    ] = None,
     evaluator: EvaluatorOption = None,
     workers: WorkersOption = None,
     ray_address: AddressOption = None,
@@ -55,9 +61,9 @@ def resume(
     from moosearch.campaign.campaign import resume as go_on
     from moosearch.campaign.progress import TerminalProgress
 
-    overrides = evaluator_overrides(evaluator, workers, ray_address)
-    with interruptible("resume"), TerminalProgress(out) as progress:
-        campaign = go_on(folder, overrides=overrides, observer=progress)
+    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    with interruptible("resume") as stop, TerminalProgress(out) as progress:
+        campaign = go_on(folder, overrides=overrides, observer=progress, stop=stop)
     _finish(campaign)
 
 
@@ -78,8 +84,10 @@ def train(
     from moosearch.campaign.campaign import train as launch
     from moosearch.campaign.progress import TrainingProgress
 
-    with interruptible("resume"):
-        campaign = launch(file, assignments=assignments or [], out=to, observer=TrainingProgress(out))
+    with interruptible("resume") as stop:
+        campaign = launch(
+            file, assignments=assignments or [], out=to, observer=TrainingProgress(out), stop=stop
+        )
     (evaluation,) = campaign.evaluations
     if evaluation.status == "failed":
         out.print(f"failed: {evaluation.reason}", soft_wrap=True)
@@ -93,16 +101,6 @@ def train(
         f"{evaluation.seconds['train']:.1f} s of training; in {campaign.folder.root}",
         soft_wrap=True,
     )
-
-
-@contextlib.contextmanager
-def interruptible(verb: str) -> Iterator[None]:
-    """Let Ctrl-C end a command with a word on how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print(f"interrupted: what was evaluated is stored; go on with `moosearch {verb} DIR`.")
-        raise typer.Exit(130) from None
 
 
 def evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:

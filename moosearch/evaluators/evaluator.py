@@ -1,14 +1,14 @@
 """What an evaluator is: it decides where candidates are trained, never what comes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
 import pydantic
 
-from moosearch.evaluators.work import EpochDone, Job, Outcome, Work
-from moosearch.registry import Count, Number, Registry
+from moosearch.evaluators.work import Begun, EpochDone, Job, Outcome, Work
+from moosearch.registry import Count, Number, Positive, Registry
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,86 @@ class Resources:
         cpus: CPU cores, and threads of torch.
         gpus: GPUs, a fraction where several candidates share one; ``auto`` divides what there is among
             the workers.
+        custom: Resources of Ray's nodes by name, such as ``a100: 1``; a candidate runs where they are.
     """
 
     cpus: Count = 1
     gpus: Annotated[Number, pydantic.Field(ge=0)] | Literal["auto"] = "auto"
+    custom: Mapping[str, Positive] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that candidates run on.
+
+    Attributes:
+        name: Its host name.
+        address: Its address.
+        alive: Whether it answers.
+        cpus: CPU cores that it offers.
+        gpus: GPUs that it offers.
+    """
+
+    name: str
+    address: str
+    alive: bool
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class NodesChanged:
+    """Is heard when nodes come or go, and once at the start.
+
+    Attributes:
+        nodes: All of them, the dead ones too.
+    """
+
+    nodes: tuple[Node, ...]
+
+
+Event = Begun | EpochDone | Outcome | NodesChanged
+"""What is heard from a pool."""
 
 
 class Pool(Protocol):
-    """A running evaluator."""
+    """A running evaluator.
+
+    Attributes:
+        workers: Jobs at a time.
+    """
 
     workers: int
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
-        """Do jobs; yield their epochs, and their outcomes in any order, one for each."""
+    def submit(self, job: Job) -> None:
+        """Put a job at the end of the queue; also while `events` is iterated."""
+        ...
+
+    def withdraw(self) -> None:
+        """Empty the queue; what runs goes on."""
+        ...
+
+    def events(self) -> Generator[Event, None, None]:
+        """Yield what happens until nothing runs and the queue is empty: one outcome for every job.
+
+        Outcomes come in any order. Closing the iterator ends what runs.
+
+        Raises:
+            EvaluatorLostError: Where candidates run is gone as a whole, and cannot be had back.
+        """
         ...
 
 
 class Evaluator(Protocol):
     """A plug-in that opens a pool."""
+
+    def check(self, resources: Resources) -> None:
+        """Check, in a second and without starting anything, that it can be opened.
+
+        Raises:
+            CampaignError: It cannot.
+        """
+        ...
 
     def open(self, work: Work, resources: Resources) -> AbstractContextManager[Pool]:
         """Start what is needed, and end it on exit.

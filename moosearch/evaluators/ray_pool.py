@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ from typing import Annotated, Any
 import pydantic
 
 from moosearch.errors import CampaignError
-from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import EpochDone, Job, Outcome, Work, evaluate, failure
+from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
+from moosearch.evaluators.work import Job, Outcome, Work, evaluate, failure
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
@@ -30,6 +31,13 @@ class RayPool:
 
     workers: Annotated[int, pydantic.Field(ge=0)] = 0
     address: str = ""
+
+    def check(self, resources: Resources) -> None:
+        """Check that an address, where there is one, answers.
+
+        Raises:
+            CampaignError: It does not.
+        """
 
     @contextmanager
     def open(self, work: Work, resources: Resources) -> Iterator["_Pool"]:
@@ -94,26 +102,32 @@ class _Pool:
 
         self.workers = workers
         self._work = ray.put(work)
+        self._queue: deque[Job] = deque()
         # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
-        # A process that dies is tried once more elsewhere; Python exceptions are outcomes already.
+        # Python exceptions are outcomes already, and the campaign tries again where a worker was lost.
         # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
-        self._task = ray.remote(max_calls=0, max_retries=1, num_returns="streaming", **options)(evaluate)
+        self._task = ray.remote(max_calls=0, max_retries=0, num_returns="streaming", **options)(evaluate)
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
+    def submit(self, job: Job) -> None:
+        self._queue.append(job)
+
+    def withdraw(self) -> None:
+        self._queue.clear()
+
+    def events(self) -> Generator[Event, None, None]:
         import ray
 
-        waiting = list(reversed(jobs))
         running: dict[Any, Job] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    job = waiting.pop()
+            while self._queue or running:
+                while self._queue and len(running) < self.workers:
+                    job = self._queue.popleft()
                     running[self._task.remote(self._work, job)] = job
                 (stream, *_), _ = ray.wait(list(running), num_returns=1)
                 try:
-                    heard: EpochDone | Outcome = ray.get(next(stream))
+                    heard: Event = ray.get(next(stream))
                 except ray.exceptions.RayError as error:
-                    heard = failure(running[stream], f"{type(error).__name__}: {error}")
+                    heard = failure(running[stream], "lost", f"{type(error).__name__}: {error}")
                 if isinstance(heard, Outcome):
                     del running[stream]
                 yield heard

@@ -1,11 +1,12 @@
 """One job after the other, in this process: the way to debug. Needs no Ray."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from moosearch.evaluators.evaluator import EVALUATORS, Resources
-from moosearch.evaluators.work import EpochDone, Job, Outcome, Work, evaluate
+from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
+from moosearch.evaluators.work import Job, Work, evaluate
 
 
 @EVALUATORS.register("serial")
@@ -13,17 +14,27 @@ from moosearch.evaluators.work import EpochDone, Job, Outcome, Work, evaluate
 class Serial:
     """Evaluates in this process."""
 
+    def check(self, resources: Resources) -> None:
+        """Find nothing wrong: this process is there."""
+
     @contextmanager
     def open(self, work: Work, resources: Resources) -> Iterator["_SerialPool"]:
         """Start nothing."""
         yield _SerialPool(work)
 
 
-@dataclass(frozen=True)
 class _SerialPool:
-    work: Work
-    workers: int = 1
+    def __init__(self, work: Work) -> None:
+        self.workers = 1
+        self._work = work
+        self._queue: deque[Job] = deque()
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[EpochDone | Outcome]:
-        for job in jobs:
-            yield from evaluate(self.work, job)
+    def submit(self, job: Job) -> None:
+        self._queue.append(job)
+
+    def withdraw(self) -> None:
+        self._queue.clear()
+
+    def events(self) -> Generator[Event, None, None]:
+        while self._queue:
+            yield from evaluate(self._work, self._queue.popleft())

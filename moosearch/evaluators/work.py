@@ -1,5 +1,6 @@
 """The work itself: a job in, an outcome out; in this process or in a Ray worker. It never raises."""
 
+import dataclasses
 import functools
 import importlib
 import math
@@ -9,15 +10,17 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from moosearch.evaluation import Candidate, Constraint, Evaluation
+from moosearch.errors import DivergedError
+from moosearch.evaluation import Candidate, Constraint, Evaluation, Failure
 from moosearch.evaluators.allocator import keep_memory
 from moosearch.evaluators.exam import Exam, sit
+from moosearch.evaluators.faults import kind_of
 from moosearch.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ class Work:
         imports: Modules that register the user's own plug-ins.
         repeats: How often a search trains and measures a candidate.
         exam: How a confirmation judges on test images; None in a search, which never sees them.
+        limit: Seconds that a job may take, over all its attempts; 0 for no limit.
+        checkpoint: Seconds of training after which the end of an epoch is sent along with its weights, so
+            that the job can go on from there.
     """
 
     seed: int
@@ -51,6 +57,8 @@ class Work:
     imports: tuple[str, ...] = ()
     repeats: int = 1
     exam: Exam | None = None
+    limit: float = 0.0
+    checkpoint: float = 60.0
 
     def seed_of(self, job: "Job") -> int:
         """Return the seed of a training; a confirmation shares none with the search."""
@@ -69,10 +77,31 @@ class Job:
         candidate: Whose recipe.
         number: Which training of it: a confirmation numbers its seeds from 1. A search has one job a
             candidate, 0, and trains its replicates from 0 in it.
+        attempt: Which try it is, from 1.
+        parts: In how many parts the work of a batch is done where memory is short; results are the same.
+        checkpoint: Where an earlier attempt was, as an `EpochDone` of it brought it; empty to start anew.
     """
 
     candidate: Candidate
     number: int = 0
+    attempt: int = 1
+    parts: int = 1
+    checkpoint: bytes = b""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is heard when a job starts to run.
+
+    Attributes:
+        job: Which one.
+        host: Name of the machine.
+        pid: Id of the process.
+    """
+
+    job: Job
+    host: str
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -83,11 +112,13 @@ class EpochDone:
         job: Who trains, and which training it is.
         epochs: How many epochs there will be.
         row: The row of the training history, with ``epoch`` from 1.
+        checkpoint: What is needed to go on after this epoch; empty where the last one was kept not long ago.
     """
 
     job: Job
     epochs: int
     row: Mapping[str, float]
+    checkpoint: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,25 +130,39 @@ class Outcome:
         checkpoints: States of the (first) trained network as safetensors: ``weights``, which was judged, and
             the other of ``best`` and ``last`` where it is another one; empty when it failed.
         history: A row an epoch, of the same training.
-        number: The job's number.
+        job: The job, without its checkpoint.
         judgment: What a confirmation found on test images, as `moosearch.evaluators.exam.sit` says.
     """
 
     evaluation: Evaluation
+    job: Job
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
-    number: int = 0
     judgment: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def number(self) -> int:
+        """The job's number."""
+        return self.job.number
 
-def evaluate(work: Work, job: Job) -> Iterator[EpochDone | Outcome]:
+
+Load = Callable[["Dataset", "torch.device"], "Splits"]
+"""Gives the images of a dataset, those for training and validation on the device."""
+
+
+def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun | EpochDone | Outcome]:
     """Train and measure a candidate.
 
     Everything random in it comes from the campaign's seed and the candidate's id. Whatever goes wrong
     becomes a failed evaluation with the traceback.
 
+    Args:
+        work: What is the same for all jobs.
+        job: What to do.
+        load: Where images come from; the dataset's own files if not given, read once a process.
+
     Yields:
-        An `EpochDone` after every epoch, and the `Outcome` at the end.
+        A `Begun`, an `EpochDone` after every epoch, and the `Outcome` at the end.
     """
     start = time.perf_counter()
     provenance: dict[str, Any] = {
@@ -126,29 +171,42 @@ def evaluate(work: Work, job: Job) -> Iterator[EpochDone | Outcome]:
         "host": platform.node(),
         "pid": os.getpid(),
     }
+    yield Begun(_light(job), platform.node(), os.getpid())
     try:
         provenance |= versions()
-        yield from _train_and_measure(work, job, provenance)
-    except Exception:  # a bad candidate is data, not the end of a campaign
+        yield from _train_and_measure(work, job, provenance, load or load_once)
+    except (Exception, SystemExit) as error:  # a bad candidate is data, not the end of a campaign
         seconds = {"total": time.perf_counter() - start}
-        yield failure(job, traceback.format_exc(), seconds, provenance)
+        yield failure(job, kind_of(error), traceback.format_exc(), seconds, provenance)
 
 
 def failure(
     job: Job,
+    kind: Failure,
     error: str,
     seconds: Mapping[str, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Return the outcome of a job that failed with an error text."""
     evaluation = Evaluation(
-        job.candidate, "failed", error=error, seconds=seconds or {}, provenance=provenance or {}
+        job.candidate,
+        "failed",
+        error=error,
+        failure=kind,
+        attempts=job.attempt,
+        seconds=seconds or {},
+        provenance=provenance or {},
     )
-    return Outcome(evaluation, number=job.number)
+    return Outcome(evaluation, _light(job))
+
+
+def _light(job: Job) -> Job:
+    """Return a job without its checkpoint, to be sent back with every event."""
+    return dataclasses.replace(job, checkpoint=b"")
 
 
 def _train_and_measure(
-    work: Work, job: Job, provenance: dict[str, Any]
+    work: Work, job: Job, provenance: dict[str, Any], load: Load
 ) -> Generator[EpochDone | Outcome, None, None]:
     import torch
 
@@ -164,7 +222,7 @@ def _train_and_measure(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     spec: CandidateSpec = build(CandidateSpec, job.candidate.spec)
-    splits = _splits(spec.dataset, device)
+    splits = load(spec.dataset, device)
     measured = _search if work.exam is None else _confirm
     yield (yield from measured(work, job, spec, splits, provenance))
 
@@ -202,11 +260,13 @@ def _search(
         metrics={key: values[key] for key in map(_key, metrics)},
         violations={str(c): c.violation(values[c.key]) for c in work.constraints},
         seconds={"train": training, "measure": total - training, "total": total},
+        attempts=job.attempt,
         provenance=provenance | _provenance(first),
         replicates=tuple(replicates) if several else (),
         intervals={} if several else _intervals(objectives, values, len(splits.val)),
     )
-    return Outcome(evaluation, _checkpoints(first), tuple(epoch.row() for epoch in first.history))
+    history = tuple(epoch.row() for epoch in first.history)
+    return Outcome(evaluation, _light(job), _checkpoints(first), history)
 
 
 def _confirm(
@@ -233,10 +293,11 @@ def _confirm(
         "complete",
         objectives=confirmed,
         seconds={"train": between - start, "measure": end - between, "total": end - start},
+        attempts=job.attempt,
         provenance=provenance | _provenance(trained),
     )
     history = tuple(epoch.row() for epoch in trained.history)
-    return Outcome(evaluation, _checkpoints(trained), history, job.number, judgment)
+    return Outcome(evaluation, _light(job), _checkpoints(trained), history, judgment)
 
 
 def _trained(
@@ -258,7 +319,7 @@ def _measured(objectives: list[Any], subject: Any) -> dict[str, float]:
     values = {_key(objective): objective.measure(subject) for objective in objectives}
     for key, value in values.items():
         if math.isnan(value):
-            raise ValueError(f"{key} is NaN")
+            raise DivergedError(f"{key} is NaN")
     return values
 
 
@@ -308,7 +369,7 @@ def build_objectives(nodes: tuple[Mapping[str, Any], ...]) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=2)
-def _splits(dataset: "Dataset", device: "torch.device") -> "Splits":
+def load_once(dataset: "Dataset", device: "torch.device") -> "Splits":
     """Load a dataset once a process, training and validation images on the device."""
     from moosearch.data import Splits
 

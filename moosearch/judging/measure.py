@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moosearch.attacks import Attack, AttackWarning, seek
 from moosearch.data import Split, Task, labels_of
-from moosearch.errors import EvaluationError
+from moosearch.errors import DivergedError
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import derive_seed, torch_generator
@@ -43,7 +43,7 @@ def correct_clean(net: RobustNet, images: Split, *, batch: int = 0) -> Tensor:
         batch: Images at a time; 0 for `batch_size`.
 
     Raises:
-        EvaluationError: The logits are not finite.
+        DivergedError: The logits are not finite.
     """
     net.eval()
     parts = images.batches(batch or batch_size(images))
@@ -261,7 +261,7 @@ def fraction(marks: Tensor) -> float:
 def _right(net: RobustNet, x: Tensor, y: Tensor) -> Tensor:
     logits = net(x)
     if not torch.isfinite(logits).all():
-        raise EvaluationError("the logits of the trained network are not finite: diverged")
+        raise DivergedError("the logits of the trained network are not finite: diverged")
     right: Tensor = logits.argmax(dim=1) == y
     return right
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from moosearch.attacks import perturb
 from moosearch.attacks.gradient import Pgd
 from moosearch.data import Split, labels_of
-from moosearch.errors import EvaluationError
+from moosearch.errors import DivergedError
 from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
@@ -171,7 +171,7 @@ class Trainer:
         """Train on all images once.
 
         Raises:
-            EvaluationError: The loss is not finite.
+            DivergedError: The loss is not finite.
         """
         total, correct, seen = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
         parts: dict[str, Tensor] = {}
@@ -187,7 +187,7 @@ class Trainer:
                 seen += len(batch)
         mean = float(total) / seen
         if not torch.isfinite(total):
-            raise EvaluationError(f"the training loss is {mean} in epoch {number}: diverged")
+            raise DivergedError(f"the training loss is {mean} in epoch {number}: diverged")
         means = {name: float(value) / seen for name, value in parts.items()}
         return Epoch(number, self.training.epochs, lr, mean, float(correct) / seen, means)
 
@@ -224,7 +224,7 @@ def train_by_epochs(
         What comes out.
 
     Raises:
-        EvaluationError: The loss is not finite.
+        DivergedError: The loss is not finite.
     """
     training, every = spec.training, spec.training.validation.every
     trainer = Trainer(spec, images, seed=seed)

@@ -14,7 +14,7 @@ import moosearch
 from moosearch.attacks import ATTACKS, Attack
 from moosearch.campaign import plots
 from moosearch.campaign.campaign import confirm
-from moosearch.campaign.run import Observer
+from moosearch.campaign.observer import Observer
 from moosearch.cli.tables import attack_table, front_table
 from moosearch.data import Splits
 from moosearch.data.digits import Digits

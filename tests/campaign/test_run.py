@@ -9,8 +9,9 @@ import pytest
 
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import make_plan
-from moosearch.campaign.run import Observer, run
+from moosearch.campaign.run import run
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluators import work
 from moosearch.space.files import Document

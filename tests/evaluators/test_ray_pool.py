@@ -9,7 +9,7 @@ import pytest
 
 import moosearch
 from moosearch.campaign.campaign import confirm
-from moosearch.campaign.run import Observer
+from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError
 
 SPACE = {

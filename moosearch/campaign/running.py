@@ -1,0 +1,93 @@
+"""A campaign while it runs: what a search loop needs to have candidates evaluated, stored and counted."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from moosearch.campaign.conductor import Conductor
+from moosearch.campaign.events import EventLog
+from moosearch.campaign.folder import CampaignFolder, write_atomically
+from moosearch.campaign.ledger import Ledger
+from moosearch.campaign.observer import Observer
+from moosearch.campaign.plan import Plan
+from moosearch.campaign.report import write_tables
+from moosearch.errors import CampaignError
+from moosearch.evaluation import Evaluation
+from moosearch.evaluators import Outcome
+from moosearch.pareto import Front
+
+
+@dataclass
+class Running:
+    """What a search loop works with.
+
+    Attributes:
+        plan: What to do.
+        folder: The campaign's folder.
+        ledger: What is known, on disk.
+        log: What happened, on disk.
+        conductor: Does jobs.
+        observer: Is told what happens.
+        known: The ledger's evaluations by candidate id.
+        told: What the algorithm was told in this process, from the beginning of the campaign.
+    """
+
+    plan: Plan
+    folder: CampaignFolder
+    ledger: Ledger
+    log: EventLog
+    conductor: Conductor
+    observer: Observer
+    known: dict[str, Evaluation]
+    told: list[Evaluation] = field(default_factory=list)
+
+    def store(self, outcome: Outcome, evaluation: Evaluation) -> None:
+        """Store an outcome as an evaluation: weights, log, ledger. What the ledger knows has its weights."""
+        self.store_weights(outcome)
+        self.log.keep(evaluation)
+        self.ledger.append(evaluation)
+        self.known[evaluation.candidate.id] = evaluation
+        self.observer.evaluated(evaluation)
+
+    def store_weights(self, outcome: Outcome) -> None:
+        """Store what was trained."""
+        identity = outcome.job.candidate.id
+        for name, state in outcome.checkpoints.items():
+            write_atomically(self.folder.weights(identity, name), state)
+        if outcome.history:
+            history = pd.DataFrame(outcome.history).to_csv(index=False)
+            write_atomically(self.folder.history(identity), history)
+
+    def check_failures(self) -> None:
+        """Stop where it makes no sense to go on.
+
+        Raises:
+            CampaignError: All candidates told so far failed, a generation or more of them, or a greater
+                share than the limit allows.
+        """
+        failed = [e for e in self.told if e.status == "failed"]
+        limit = self.plan.campaign.limits.failed
+        if not failed or (limit == 1 and len(failed) < len(self.told)):
+            return
+        if len(failed) == len(self.told):
+            what = f"all {len(failed)} candidates of the first generation failed"
+        elif len(failed) > limit * len(self.told):
+            what = f"{len(failed)} of {len(self.told)} candidates failed, more than a share of {limit:g}"
+        else:
+            return
+        raise CampaignError(
+            f"{what}, the first with: {failed[0].reason}. They are stored with their tracebacks in "
+            f"{self.folder.root}; go on all the same by `moosearch resume` with "
+            "--set campaign.limits.failed=1."
+        )
+
+    def prune(self) -> None:
+        """Delete the models that the campaign does not keep."""
+        if self.plan.campaign.keep == "front":
+            # Of all that is known, not only of what was told: in a replay, later members have their models.
+            front = Front.of(list(self.known.values()), self.plan.objectives)
+            self.folder.keep_models({e.candidate.id for e in front})
+
+    def write_tables(self) -> None:
+        """Write the tables anew."""
+        write_tables(self.folder, self.ledger)

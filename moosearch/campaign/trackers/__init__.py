@@ -1,0 +1,5 @@
+"""Who else is told what happens in a campaign. Importing it imports no tracking library."""
+
+from moosearch.campaign.trackers.tracker import TRACKERS, Tracker
+
+__all__ = ["TRACKERS", "Tracker"]
