@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types format bench clean
+.PHONY: help setup demo test faults lint types format bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -18,6 +18,9 @@ demo: $(READY) ## Search the digits space, show the front, export the knee (unde
 
 test: $(READY) ## Run the tests
 	$(BIN)/pytest -q
+
+faults: $(READY) ## Break campaigns in every way that is known here, and write results/benchmarks/faults.csv (long)
+	MOOSEARCH_FAULTS=all $(BIN)/pytest -q tests/faults
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff format --check .

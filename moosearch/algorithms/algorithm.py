@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -55,14 +55,65 @@ class Search(Protocol):
         ...
 
 
-class SearchAlgorithm(Protocol):
-    """A plug-in that starts a search."""
+class SteadySearch(Protocol):
+    """A running steady-state search: `ask` for one candidate whenever a worker is free, `tell` one at a time.
+
+    Asks and tells interleave freely: any number of candidates may be asked for before the first is told, and
+    they are told in any order, each once. The same interleaving of asks and tells with the same answers asks
+    for the same candidates, and nothing else matters: not the time, not how many are being evaluated.
+    """
+
+    def ask(self) -> Candidate | None:
+        """Propose a candidate that was never proposed before.
+
+        None means that the space is exhausted, and stays the answer.
+        """
+        ...
+
+    def tell(self, candidate_id: str, losses: Array, violations: Array) -> None:
+        """Learn what came of a candidate.
+
+        Args:
+            candidate_id: A candidate that was asked for and not told yet.
+            losses: (J,), all minimized, 0 ideal and 1 reference point, finite.
+            violations: (C,), the candidate is infeasible where a value is > 0.
+
+        Raises:
+            ValueError: A number is not finite.
+            KeyError: The candidate was not asked for, or told before.
+        """
+        ...
+
+
+class GenerationalAlgorithm(Protocol):
+    """A plug-in that searches generation by generation.
+
+    Attributes:
+        steady: Says so.
+    """
+
+    steady: ClassVar[Literal[False]]
 
     def start(self, problem: SearchProblem) -> Search:
         """Start a search from its seed."""
         ...
 
 
+class SteadyAlgorithm(Protocol):
+    """A plug-in that searches candidate by candidate.
+
+    Attributes:
+        steady: Says so.
+    """
+
+    steady: ClassVar[Literal[True]]
+
+    def start(self, problem: SearchProblem) -> SteadySearch:
+        """Start a search from its seed."""
+        ...
+
+
+SearchAlgorithm = GenerationalAlgorithm | SteadyAlgorithm
 ALGORITHMS: Registry[SearchAlgorithm] = Registry("search algorithm", "algorithms")
 
 

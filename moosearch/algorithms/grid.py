@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from moosearch.algorithms.algorithm import ALGORITHMS, Proposals, Search, SearchProblem
 from moosearch.errors import SpecError
@@ -13,6 +14,8 @@ from moosearch.pareto.dominance import Array
 @dataclass(frozen=True)
 class GridSearch:
     """Every candidate of a space without real genes, in the order of the file."""
+
+    steady: ClassVar[Literal[False]] = False
 
     def start(self, problem: SearchProblem) -> Search:
         """Start at the first combination.

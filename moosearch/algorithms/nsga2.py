@@ -1,62 +1,23 @@
-"""NSGA-II on mixed, conditional genes, by pymoo's operators and survival, driven by ask and tell.
+"""NSGA-II, generation by generation."""
 
-What is ours: the border. Choices go in as indices, numbers on the scale of their gene, and values come
-out as plain Python; duplicates are recognized by candidate id, against all that was ever asked.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import ClassVar, Literal
 
-import numpy as np
-import pydantic
-from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
-from pymoo.core import variable
-from pymoo.core.duplicate import DuplicateElimination
-from pymoo.core.evaluator import Evaluator
-from pymoo.core.mixed import MixedVariableMating
-from pymoo.core.population import Population
-from pymoo.core.problem import Problem
-from pymoo.core.repair import Repair
-from pymoo.core.termination import NoTermination
-from pymoo.operators.crossover.sbx import SBX
-from pymoo.operators.crossover.ux import UX
-from pymoo.operators.mutation.pm import PM
-from pymoo.operators.mutation.rm import ChoiceRandomMutation
-from pymoo.operators.selection.tournament import TournamentSelection
-from pymoo.problems.static import StaticProblem
-
-from moosearch.algorithms.algorithm import ALGORITHMS, Proposals, Search, SearchProblem
-from moosearch.evaluation import Candidate, Scalar
+from moosearch.algorithms.algorithm import ALGORITHMS, Search, SearchProblem
+from moosearch.algorithms.breeding import Breeder, Code, Variation
+from moosearch.evaluation import Candidate
 from moosearch.pareto.dominance import Array
-from moosearch.registry import Number, Positive
-from moosearch.seeding import derive_seed, numpy_generator
-from moosearch.space import Choice, Gene, Integer
-
-Probability = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
 
 @ALGORITHMS.register("nsga2")
 @dataclass(frozen=True)
-class Nsga2:
+class Nsga2(Variation):
     """NSGA-II (Deb, Pratap, Agarwal & Meyarivan 2002): binary tournament by rank and crowding.
 
-    Numbers are crossed by SBX and mutated polynomially, choices are crossed uniformly and redrawn; so are
-    integers of few values, which polynomial mutation would round back to where they were. Constraints follow
-    Deb's feasibility rules. pymoo's default mutates half of the choices of every child; here every gene,
-    active or not, mutates with the same probability. The defaults suit budgets of about a hundred candidates.
-
-    Attributes:
-        crossover: Probability of crossing two parents' numbers.
-        crossover_eta: Distribution index of SBX; larger keeps children nearer to their parents.
-        mutations: Expected number of mutated genes of a child.
-        mutation_eta: Distribution index of polynomial mutation.
+    The first generation is drawn at random; see `Variation` for the parameters.
     """
 
-    crossover: Probability = 0.9
-    crossover_eta: Positive = 5.0
-    mutations: Positive = 2.0
-    mutation_eta: Positive = 5.0
+    steady: ClassVar[Literal[False]] = False
 
     def start(self, problem: SearchProblem) -> Search:
         """Start a search from its seed."""
@@ -65,143 +26,20 @@ class Nsga2:
 
 class _Nsga2Run:
     def __init__(self, settings: Nsga2, problem: SearchProblem) -> None:
-        self._problem = problem
-        self._genes = problem.space.genes()
-        self._proposals = Proposals(problem.space)
-        self._generator = numpy_generator(problem.seed)
+        self._population = problem.population
+        self.breeder = Breeder(settings, problem, children=problem.population)
         self._exhausted = False
-        self._infills: Any = None
-        self._static = {"n_obj": problem.objectives, "n_ieq_constr": problem.violations}
-        rate = min(1.0, settings.mutations / max(1, len(self._genes)))
-        self._algorithm = NSGA2(
-            pop_size=problem.population,
-            mating=MixedVariableMating(
-                selection=TournamentSelection(func_comp=binary_tournament),
-                crossover={
-                    variable.Real: SBX(prob=settings.crossover, eta=settings.crossover_eta),
-                    variable.Choice: UX(),
-                },
-                mutation={
-                    variable.Real: PM(prob=1.0, eta=settings.mutation_eta, prob_var=rate),
-                    variable.Choice: ChoiceRandomMutation(prob_var=rate),
-                },
-                repair=_Rounding(self._genes),
-                eliminate_duplicates=_ByCandidate(self),
-            ),
-        )
-        self._algorithm.setup(
-            Problem(vars={path: _variable(gene) for path, gene in self._genes.items()}, **self._static),
-            termination=NoTermination(),
-            seed=derive_seed(problem.seed, "pymoo") % 2**32,
-        )
+        self._asked: list[Code] = []
 
     def ask(self) -> list[Candidate]:
         if self._exhausted:
             return []
-        children = self._mate()
-        candidates: list[Candidate] = []
-        for code in children:
-            candidate = self._proposals.take(_decode(code, self._genes))
-            assert candidate is not None, "duplicates are removed in mating"
-            candidates.append(candidate)
-        missing = self._problem.population - len(candidates)
-        for genome, candidate in self._proposals.sample(missing, self._generator):
-            children.append(_encode(genome, self._genes))
-            candidates.append(candidate)
-        self._exhausted = len(candidates) < self._problem.population
-        self._infills = Population.new(X=children) if children else None
-        return candidates
+        given = self.breeder.breed()
+        given += self.breeder.draw(self._population - len(given))
+        self._exhausted = len(given) < self._population
+        self._asked = [code for code, _ in given]
+        return [candidate for _, candidate in given]
 
     def tell(self, losses: Array, violations: Array) -> None:
-        if self._exhausted or self._infills is None:
-            return
-        if not (np.isfinite(losses).all() and np.isfinite(violations).all()):
-            raise ValueError("losses and violations must be finite: a failed candidate is a violation")
-        problem = StaticProblem(
-            Problem(vars=self._algorithm.problem.vars, **self._static), F=losses, G=violations
-        )
-        Evaluator().eval(problem, self._infills)
-        self._algorithm.tell(infills=self._infills)
-
-    def _mate(self) -> list[dict[str, Any]]:
-        """Breed children; none before the first generation, or where mating finds nothing new."""
-        parents = self._algorithm.pop
-        mated = self._algorithm.ask() if parents is not None and len(parents) > 1 else None
-        # pymoo would take the lack of children for its end; the space may have more.
-        self._algorithm.termination.force_termination = False
-        return [] if mated is None else [dict(child.X) for child in mated]
-
-    def known(self, code: Mapping[str, Any]) -> str | None:
-        """Return the candidate id of a pymoo code, or None where it was asked for before."""
-        genome = _decode(code, self._genes)
-        return None if self._proposals.seen(genome) else self._problem.space.candidate(genome).id
-
-
-class _ByCandidate(DuplicateElimination):  # type: ignore[misc]
-    """Removes what has the id of a candidate asked for before, or of another child."""
-
-    def __init__(self, run: _Nsga2Run) -> None:
-        super().__init__()
-        self._run = run
-
-    def _do(self, pop: Any, other: Any, is_duplicate: Any) -> Any:
-        ids = [self._run.known(child.X) for child in pop]
-        taken = set() if other is None else {self._run.known(child.X) for child in other}
-        for index, identity in enumerate(ids):
-            is_duplicate[index] = identity is None or identity in taken
-            taken.add(identity)
-        return is_duplicate
-
-
-class _Rounding(Repair):  # type: ignore[misc]
-    """Writes back what decoding rounds, so that children are bred from what was trained."""
-
-    def __init__(self, genes: Mapping[str, Gene]) -> None:
-        super().__init__()
-        self._genes = genes
-
-    def _do(self, problem: Any, X: Any, **kwargs: Any) -> Any:
-        return np.array([_encode(_decode(code, self._genes), self._genes) for code in X])
-
-
-FEW = 32
-"""Integers of up to this many values are bred as choices."""
-
-
-def _values(gene: Gene) -> list[Scalar] | None:
-    """Return the values of a gene that is bred as a choice, else None."""
-    if isinstance(gene, Choice):
-        return list(gene.labels)
-    if isinstance(gene, Integer) and gene.size <= FEW:
-        return list(range(gene.low, gene.high + 1, gene.step))
-    return None
-
-
-def _variable(gene: Gene) -> variable.Variable:
-    values = _values(gene)
-    if values is not None:
-        return variable.Choice(options=list(range(len(values))))
-    assert not isinstance(gene, Choice)
-    return variable.Real(bounds=(gene.encode(gene.low), gene.encode(gene.high)))
-
-
-def _decode(code: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, Scalar]:
-    genome: dict[str, Scalar] = {}
-    for path, gene in genes.items():
-        values = _values(gene)
-        if values is not None:
-            genome[path] = values[int(code[path])]
-        elif not isinstance(gene, Choice):
-            genome[path] = gene.decode(float(code[path]))
-    return genome
-
-
-def _encode(genome: Mapping[str, Any], genes: Mapping[str, Gene]) -> dict[str, float]:
-    code: dict[str, float] = {}
-    for path, gene in genes.items():
-        values = _values(gene)
-        if values is not None:
-            code[path] = values.index(genome[path])
-        elif not isinstance(gene, Choice):
-            code[path] = gene.encode(genome[path])
-    return code
+        if not self._exhausted:  # else nothing is bred any more
+            self.breeder.merge(self._asked, losses, violations)

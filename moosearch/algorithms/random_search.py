@@ -1,6 +1,7 @@
 """Random search: the baseline that every claim is compared with."""
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from moosearch.algorithms.algorithm import ALGORITHMS, Proposals, Search, SearchProblem
 from moosearch.evaluation import Candidate
@@ -12,6 +13,8 @@ from moosearch.seeding import numpy_generator
 @dataclass(frozen=True)
 class RandomSearch:
     """Uniform sampling of the space, without repetition (Bergstra & Bengio 2012)."""
+
+    steady: ClassVar[Literal[False]] = False
 
     def start(self, problem: SearchProblem) -> Search:
         """Start a search from its seed."""

@@ -25,7 +25,7 @@ class Campaign:
             CampaignError: There is no campaign in it.
         """
         self.folder = CampaignFolder.existing(folder)
-        self._ledger = Ledger.open(self.folder.storage)
+        self._ledger = Ledger.open(self.folder)
 
     @property
     def header(self) -> Header:
@@ -120,6 +120,7 @@ def search(
         CampaignError: The folder holds another campaign, or one that is running.
     """
     from moosearch.campaign.plan import make_plan
+    from moosearch.campaign.recovery import restore_files
     from moosearch.errors import Place
     from moosearch.space.files import Document, load, override
 
@@ -127,11 +128,12 @@ def search(
     document = override(document, overrides)
     plan = make_plan(document)
     folder = CampaignFolder(out or Path("results") / plan.campaign.name)
+    restore_files(folder)
     if folder.spec.exists():
         old = make_plan(load(folder.spec))
         if not document.data["campaign"].get("reference_point"):
             plan = plan.with_reference_of(old)  # a latency's was measured, and would not come out the same
-        change = first_difference(old.identity(), plan.identity())
+        change = _difference(old, plan)
         if change:
             raise CampaignError(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
@@ -190,9 +192,11 @@ def resume(
         CampaignError: There is no campaign in the folder, or it is running.
     """
     from moosearch.campaign.plan import make_plan
+    from moosearch.campaign.recovery import restore_files
     from moosearch.space.files import load, override
 
     files = CampaignFolder(folder)
+    restore_files(files)
     if not files.spec.is_file():
         raise CampaignError(
             f"{files.root}: no campaign here, `{files.spec.name}` is missing. "
@@ -200,10 +204,62 @@ def resume(
         )
     document = load(files.spec)
     plan = make_plan(override(document, overrides))
-    change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
+    change = _difference(make_plan(document), plan) if overrides else ""
     if change:
         raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
     return _run(plan, files, observer, stop)
+
+
+def replay(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    observer: Any = None,
+    stop: Any = None,
+) -> Campaign:
+    """Train all candidates of a finished campaign again, in a folder of their own.
+
+    A steady-state search depends on the order in which its candidates were done; here it is told of them in
+    the order of then, wherever and however many at a time they are trained now, and asks for the same ones.
+    It goes on where it was interrupted, and is not confirmed.
+
+    Args:
+        folder: The campaign's folder.
+        out: The folder of the new one.
+        overrides: Assignments as `resume` takes them.
+        observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The new campaign; its front is that of the other one.
+
+    Raises:
+        CampaignError: There is no finished campaign in the folder, the new folder holds something else, or
+            candidates came out so differently that others would be asked for.
+    """
+    from moosearch.campaign.order import Order
+    from moosearch.campaign.plan import make_plan
+    from moosearch.campaign.run import run
+    from moosearch.space.files import load, override
+
+    source, files = Campaign(folder), CampaignFolder(out)
+    if not source.finished:
+        raise CampaignError(
+            f"{source.folder.root}: is not finished, there is no whole search to repeat. "
+            f"Finish it with `moosearch resume {source.folder.root}`."
+        )
+    document = load(source.folder.spec)
+    document.data["campaign"]["storage"] = ""  # a database would have two studies of one name
+    plan = make_plan(override(document, overrides))
+    there = load(files.spec) if files.spec.exists() else document
+    change = _difference(make_plan(there), plan)
+    if change or files.root.resolve() == source.folder.root.resolve():
+        raise CampaignError(f"{files.root}: that would be another campaign: {change or 'this one'}.")
+    population = plan.campaign.budget.population
+    order = Order.of(source.evaluations, population) if plan.campaign.algorithm.steady else None
+    run(plan, files, observer, stop, order)
+    return Campaign(out)
 
 
 def confirm(
@@ -238,7 +294,10 @@ def confirm(
         SpecError: A setting is wrong.
     """
     from moosearch.campaign import confirm as confirming
+    from moosearch.campaign.recovery import restore_files
 
+    files = CampaignFolder(folder)
+    restore_files(files, confirmation=not anew)
     files = CampaignFolder.existing(folder)
     plan = confirming.planned(files, overrides, anew=anew)
     confirming.confirm(plan, files, rules, anew=anew, observer=observer, stop=stop)
@@ -249,6 +308,7 @@ def _run(plan: Any, folder: CampaignFolder, observer: Any, stop: Any) -> Campaig
     from moosearch.campaign import confirm as confirming
     from moosearch.campaign.run import run
 
+    folder.check_writable()
     at_end = plan.campaign.confirmation.at_end
     if at_end:
         confirming.check(plan)
@@ -257,6 +317,13 @@ def _run(plan: Any, folder: CampaignFolder, observer: Any, stop: Any) -> Campaig
     if at_end and campaign.front.members:
         confirming.confirm(plan, folder, observer=observer, stop=stop)
     return campaign
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Name the first place where two plans are those of different campaigns; passwords are none."""
+    from moosearch.campaign.storage import comparable
+
+    return first_difference(comparable(old.identity()), comparable(new.identity()))
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

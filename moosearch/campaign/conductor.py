@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from moosearch.campaign.folder import write_atomically
@@ -34,9 +34,13 @@ class Conductor:
             stop: The wish to stop.
             checkpoint: Where the checkpoint of a job lies.
         """
-        self.workers = pool.workers
         self._pool, self._limits, self._observer, self._stop = pool, limits, observer, stop
         self._checkpoint = checkpoint
+
+    @property
+    def workers(self) -> int:
+        """Jobs at a time, as things are: nodes come and go."""
+        return self._pool.workers
 
     def submit(self, job: Job) -> None:
         """Queue a job; it goes on where an earlier attempt left a checkpoint."""
@@ -44,23 +48,30 @@ class Conductor:
             job = dataclasses.replace(job, checkpoint=self._checkpoint(job).read_bytes())
         self._pool.submit(job)
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield final outcomes, until nothing is left to do; more may be submitted meanwhile.
+
+        What is done with an outcome is done wholly before anything ends the campaign.
 
         Raises:
             Stopped: Somebody wished it; everything that ran was yielded.
         """
-        with contextlib.closing(self._pool.events()) as events:
-            for event in events:
-                if self._stop.requested:
-                    self._pool.withdraw()
-                if isinstance(event, Outcome):
-                    if self._again(event):
-                        continue
-                    yield event
-                    self._checkpoint(event.job).unlink(missing_ok=True)
-                else:
-                    self._hear(event)
+        if self._stop.requested:
+            self._pool.withdraw()
+        self._stop.busy = True
+        try:
+            with contextlib.closing(self._pool.events()) as events:
+                for event in events:
+                    with self._stop.whole():
+                        if not isinstance(event, Outcome):
+                            self._hear(event)
+                        elif not self._again(event):
+                            yield event
+                            self._checkpoint(event.job).unlink(missing_ok=True)
+                    if self._stop.requested:  # before the pool begins another one
+                        self._pool.withdraw()
+        finally:
+            self._stop.busy = False
         if self._stop.requested:
             raise Stopped("stopped as asked")
 
@@ -69,8 +80,7 @@ class Conductor:
         if job is None:
             return False
         self._observer.retried(outcome)
-        if not self._stop.requested:  # else it is left to whoever goes on
-            self.submit(job)
+        self.submit(job)
         return True
 
     def _hear(self, event: Event) -> None:

@@ -8,21 +8,22 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from moosearch.attacks.suite import check_attacks
 from moosearch.campaign.campaign import Campaign, first_difference
 from moosearch.campaign.conductor import Conductor
+from moosearch.campaign.confirmed import Retraining, read_plan
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan, make_plan, suites
+from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.campaign.report import write_tables
 from moosearch.campaign.run import following, prepare, storing
 from moosearch.campaign.spec import ConfirmationSpec
 from moosearch.campaign.stop import Stop
+from moosearch.campaign.storage import comparable
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Job, Outcome
@@ -39,10 +40,12 @@ def planned(folder: CampaignFolder, overrides: Sequence[str], *, anew: bool = Fa
         CampaignError: The assignments would make it another campaign.
     """
     document = load(folder.spec)
-    if folder.confirmation.is_file() and not anew:
-        document.data["campaign"]["confirmation"] = _stored(folder)["spec"]
+    begun = None if anew else read_plan(folder)
+    if begun is not None:
+        document.data["campaign"]["confirmation"] = begun["spec"]
     plan = make_plan(override(document, overrides))
-    change = first_difference(make_plan(document).identity(), plan.identity()) if overrides else ""
+    old, new = (comparable(each.identity()) for each in (make_plan(document), plan))
+    change = first_difference(old, new) if overrides else ""
     if change:
         raise CampaignError(f"{folder.root}: that would be another campaign: {change}.")
     return plan
@@ -79,23 +82,24 @@ def confirm(
         CampaignError: Another process runs the campaign, the front is empty, or what is there was begun with
             other settings.
     """
+    folder.check_writable()
     check(plan)
     prepare(plan)
-    with storing(folder), folder.lock():
+    with storing(folder), folder.lock(), EventLog(folder.events) as log:
         if anew:
             shutil.rmtree(folder.confirmed, ignore_errors=True)
-        begun = list(_stored(folder)["members"]) if folder.confirmation.is_file() else []
-        candidates = _chosen(folder, rules or begun or ["front"])
-        _begin(plan, folder, [candidate.id for candidate in candidates])
+        begun = read_plan(folder)
+        candidates = _chosen(folder, rules or (list(begun["members"]) if begun else ["front"]))
+        _begin(plan, folder, [candidate.id for candidate in candidates], log)
         # Seed by seed: what is interrupted knows something of every member.
         numbers = range(1, plan.campaign.confirmation.seeds + 1)
         jobs = [Job(candidate, number) for number in numbers for candidate in candidates]
-        missing = [job for job in jobs if not folder.retraining(job.candidate.id, job.number).exists()]
+        missing = [job for job in jobs if not _is_done(folder, job)]
         try:
             if missing:
-                _work(plan, folder, missing, len(jobs) - len(missing), observer, stop or Stop())
+                _work(plan, folder, log, missing, len(jobs) - len(missing), observer, stop or Stop())
         finally:
-            write_tables(folder, Ledger.open(folder.storage))
+            write_tables(folder, Ledger.open(folder))
 
 
 def check(plan: Plan) -> None:
@@ -112,6 +116,7 @@ def check(plan: Plan) -> None:
 def _work(
     plan: Plan,
     folder: CampaignFolder,
+    log: EventLog,
     jobs: Sequence[Job],
     known: int,
     observer: Observer | None,
@@ -119,7 +124,6 @@ def _work(
 ) -> None:
     work = dataclasses.replace(plan.work, exam=plan.exam)
     with (
-        EventLog(folder.events) as log,
         following(plan, folder, log, observer) as told,
         plan.campaign.evaluator.open(work, plan.campaign.resources) as pool,
     ):
@@ -130,6 +134,13 @@ def _work(
         for outcome in conductor.outcomes():
             _store(folder, outcome)
             told.confirmed(outcome)
+
+
+def _is_done(folder: CampaignFolder, job: Job) -> bool:
+    """Whether a training ended before, and what it left is whole."""
+    path = folder.retraining(job.candidate.id, job.number)
+    found = Retraining.read(path)
+    return found is not None and (bool(found.error) or is_whole_safetensors(path.with_suffix(".safetensors")))
 
 
 def _store(folder: CampaignFolder, outcome: Outcome) -> None:
@@ -166,7 +177,7 @@ def _chosen(folder: CampaignFolder, rules: Sequence[str]) -> list[Candidate]:
     return list(chosen.values())
 
 
-def _begin(plan: Plan, folder: CampaignFolder, ids: Sequence[str]) -> None:
+def _begin(plan: Plan, folder: CampaignFolder, ids: Sequence[str], log: EventLog) -> None:
     """Store what is planned, where it can be added to what is there.
 
     Raises:
@@ -179,8 +190,8 @@ def _begin(plan: Plan, folder: CampaignFolder, ids: Sequence[str]) -> None:
     }
     settings = {"attacks": attacks, "images": spec.images, "surrogate": spec.surrogate}
     members = dict.fromkeys(ids, spec.seeds)
-    if folder.confirmation.is_file():
-        old = _stored(folder)
+    old = read_plan(folder)
+    if old is not None:
         change = first_difference(old["settings"], settings)
         if change:
             raise CampaignError(
@@ -190,9 +201,5 @@ def _begin(plan: Plan, folder: CampaignFolder, ids: Sequence[str]) -> None:
         for identity, seeds in old["members"].items():
             members[identity] = max(seeds, members.get(identity, 0))
     stored = {"spec": to_tree(spec, ConfirmationSpec), "settings": settings, "members": members}
+    log.append("confirmation_planned", durable=True, plan=stored)
     write_atomically(folder.confirmation, json.dumps(stored, indent=2) + "\n")
-
-
-def _stored(folder: CampaignFolder) -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads(Path(folder.confirmation).read_text())
-    return stored

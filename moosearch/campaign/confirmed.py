@@ -11,14 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import pydantic
 
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import non_dominated, to_losses
 from moosearch.pareto.uncertainty import Replicates
+from moosearch.registry import Count
 from moosearch.seeding import derive_seed, numpy_generator
 
 if TYPE_CHECKING:
@@ -61,10 +63,16 @@ class Retraining:
     error: str
 
     @classmethod
-    def read(cls, path: Path) -> "Retraining":
-        """Read the file of a training."""
-        stored = json.loads(path.read_text())
-        return cls(stored["number"], stored["objectives"], stored["judgment"], stored["error"])
+    def read(cls, path: Path) -> "Retraining | None":
+        """Read the file of a training; None where it is none, which is as good as not there."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            found = _RETRAINING.validate_python(stored)
+            if not found.error:
+                _JUDGMENT.validate_python(stored["judgment"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return replace(found, number=int(path.stem))
 
     @property
     def reason(self) -> str:
@@ -90,6 +98,74 @@ class Retraining:
         """Checks for masked gradients that failed: name -> explanation."""
         checks = [check for threat in self.judgment["threats"] for check in threat["checks"]]
         return {check["name"]: check["explanation"] for check in checks if not check["passed"]}
+
+
+@dataclass(frozen=True)
+class _Share:
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class _Attacked(_Share):
+    attack: Any
+
+
+@dataclass(frozen=True)
+class _Check:
+    name: str
+    passed: bool
+    explanation: str
+
+
+@dataclass(frozen=True)
+class _Threat:
+    norm: str
+    eps: float
+    attacks: Mapping[str, _Attacked]
+    worst_case: _Share
+    average_robust: float
+    checks: Sequence[_Check]
+
+
+@dataclass(frozen=True)
+class _Judgment:
+    """What is read of a judgment; `moosearch.evaluators.exam.sit` says more."""
+
+    images: Annotated[int, pydantic.Field(ge=1)]
+    as_searched: Mapping[str, float]
+    threats: Sequence[_Threat]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    spec: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    members: Mapping[Annotated[str, pydantic.Field(pattern="^[0-9a-f]{12}$")], Count]
+
+
+_RETRAINING = pydantic.TypeAdapter(Retraining)
+_JUDGMENT = pydantic.TypeAdapter(_Judgment)
+_PLAN = pydantic.TypeAdapter(_Plan)
+
+
+def read_plan(folder: CampaignFolder) -> dict[str, Any] | None:
+    """Return what is planned: ``spec``, ``settings``, and ``members``, how many trainings of whom.
+
+    None where no confirmation was started.
+
+    Raises:
+        CampaignError: The file is damaged.
+    """
+    path = folder.confirmation
+    try:
+        if not path.is_file():
+            return None
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _PLAN.validate_python(plan)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is no plan of a confirmation" if isinstance(error, ValueError) else str(error)
+        raise folder.damaged(path, reason) from error
+    return plan
 
 
 @dataclass(frozen=True)
@@ -141,7 +217,9 @@ class Member:
     def measured(self) -> dict[str, Spread]:
         """Everything measured, by the name that tables use: objectives first."""
         each = {retraining.number: retraining.measured for retraining in self.complete}
-        names = next(iter(each.values()), {})
+        names = [
+            name for name in next(iter(each.values()), {}) if all(name in values for values in each.values())
+        ]
         return {name: Spread({number: values[name] for number, values in each.items()}) for name in names}
 
     @property
@@ -216,13 +294,18 @@ class Confirmation:
         cls, folder: CampaignFolder, evaluations: Iterable[Evaluation], objectives: Sequence[ObjectiveInfo]
     ) -> "Confirmation | None":
         """Read what is in a campaign's folder; None where no confirmation was started."""
-        if not folder.confirmation.is_file():
+        stored = read_plan(folder)
+        if stored is None:
             return None
-        known = {e.candidate.id: e for e in evaluations}
-        plan: dict[str, int] = json.loads(folder.confirmation.read_text())["members"]
+        known = {e.candidate.id: e for e in evaluations if e.status == "complete"}
+        plan: dict[str, int] = stored["members"]
+        strangers = plan.keys() - known.keys()
+        if strangers:
+            raise folder.damaged(folder.confirmation, f"the campaign has no candidate {min(strangers)}")
         members = []
         for identity in sorted(plan, key=lambda i: to_losses([known[i]], objectives)[0].tolist()):
-            found = [Retraining.read(path) for path in folder.retrainings(identity)]
+            read = [Retraining.read(path) for path in folder.retrainings(identity)]
+            found = [retraining for retraining in read if retraining is not None]
             complete = tuple(r for r in found if not r.error)
             failed = tuple(r for r in found if r.error)
             members.append(Member(known[identity], complete, failed))

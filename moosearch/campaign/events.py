@@ -1,10 +1,36 @@
 """The log of a campaign: a JSON object a line, for everything that happens.
 
 What was evaluated stands in it whole and is on disk before the ledger hears of it: either is rebuilt from
-the other.
+the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened:
+
+| event | what else it says |
+| --- | --- |
+| ``opened`` | a process works on the campaign: ``host``, ``pid``, ``user``, ``versions`` |
+| ``created`` * | the campaign is new: ``spec``, ``environment`` |
+| ``started`` | the search starts: ``known`` candidates, ``workers`` |
+| ``nodes`` | the machines, at the start and when some come or go: ``nodes`` |
+| ``generation_started`` | ``generation``, ids of the ``candidates`` that it must have evaluated |
+| ``asked`` | in a steady-state search: ``candidate``, its number ``ask``, told ``after`` so many |
+| ``begun`` | a job runs: ``candidate``, ``number``, ``attempt``, ``parts``, ``host``, ``pid`` |
+| ``epoch`` | ``candidate``, ``number`` of its training, ``row`` of its history, ``epochs``, ``checkpoint`` |
+| ``retried`` | a job failed and is done again: as ``begun``, kind of ``failure``, ``error``, ``seconds`` |
+| ``evaluated`` * | an evaluation, whole |
+| ``restored`` * | what was lost is there again: ``files``, or ``candidates`` of the ledger; ``reason`` |
+| ``generation_finished`` | ``generation``, ``front`` (its size), ``failed``, ``hypervolume`` |
+| ``confirmation_planned`` * | the members, seeds and attacks of a confirmation: ``plan`` |
+| ``confirmation_started`` | ``trainings`` in all, ``known`` of them, ``workers`` |
+| ``confirmed`` | ``candidate``, ``number``, ``host``, and of its evaluation all but the genes |
+| ``stopped`` | why it ends before its time: ``reason`` |
+| ``finished`` * | search or confirmation came to its end |
+| ``now`` | what all of these leave, a `moosearch.campaign.now.Now`: only a log's end need be read |
+
+Those with * are on disk when the campaign goes on. A number that JSON does not have is ``null``.
 """
 
+import contextlib
+import getpass
 import json
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +38,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moosearch.campaign.now import parse, read_now
 from moosearch.campaign.observer import Observer
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Node, Outcome
+from moosearch.evaluators.work import versions
 from moosearch.pareto import Front
 
 if TYPE_CHECKING:
     from moosearch.campaign.plan import Plan
+
+INTERVAL = 1000
+"""Lines after which a log says again what they leave."""
 
 
 class EventLog(Observer):
@@ -27,12 +58,20 @@ class EventLog(Observer):
     def __init__(self, path: Path) -> None:
         """Open the file, and cut off a last line that was not written to its end."""
         self._plan: Plan | None = None
+        fresh = not path.exists()
         whole = _whole(path)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        os.ftruncate(self._file, whole)
+        if os.fstat(self._file).st_size != whole:
+            os.ftruncate(self._file, whole)
+        if fresh:
+            _sync_folder(path.parent)
+        self._end = whole
+        self._now = read_now(path)
+        self._since = INTERVAL if whole else 0  # another hand may have written what is there
 
     def __enter__(self) -> "EventLog":
-        """Return the log."""
+        """Say who writes it from now on."""
+        self.append("opened", host=platform.node(), pid=os.getpid(), user=_user(), versions=versions())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -40,7 +79,7 @@ class EventLog(Observer):
         os.close(self._file)
 
     def append(self, event: str, *, durable: bool = False, **data: Any) -> None:
-        """Append an event.
+        """Append an event as a whole, or not at all.
 
         Args:
             event: What happened.
@@ -51,21 +90,36 @@ class EventLog(Observer):
             OSError: It cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": event, **data}) + "\n"
-        data_left = memoryview(line.encode())
-        while data_left:
-            data_left = data_left[os.write(self._file, data_left) :]
+        said = {"time": now, "event": event, **data}
+        self._write(said)
         if durable:
             os.fsync(self._file)
+        self._now.hear(said)
+        self._since += 1
+        if self._since >= INTERVAL:
+            self._since = 0
+            self._write({"time": now, "event": "now", **self._now.to_tree()})
+
+    def _write(self, event: Mapping[str, Any]) -> None:
+        line = (dumps(event) + "\n").encode()
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._end)  # half a line would spoil the next one
+            raise
+        self._end += len(line)
 
     def keep(self, evaluation: Evaluation) -> None:
         """Append an evaluation as a whole; when this returns, it is on disk."""
         self.append("evaluated", durable=True, **evaluation.to_tree())
 
     def started(self, plan: "Plan", known: int, workers: int) -> None:
-        """Log who runs the campaign."""
+        """Log that the search starts."""
         self._plan = plan
-        self.append("started", known=known, workers=workers, host=platform.node(), pid=os.getpid())
+        self.append("started", known=known, workers=workers)
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Log whom a generation consists of."""
@@ -73,7 +127,10 @@ class EventLog(Observer):
 
     def begun(self, begun: Begun) -> None:
         """Log where a job runs."""
-        self.append("begun", **_job(begun), attempt=begun.job.attempt, host=begun.host, pid=begun.pid)
+        job = begun.job
+        self.append(
+            "begun", **_job(begun), attempt=job.attempt, parts=job.parts, host=begun.host, pid=begun.pid
+        )
 
     def epoch_done(self, epoch: EpochDone) -> None:
         """Log an epoch."""
@@ -82,13 +139,16 @@ class EventLog(Observer):
 
     def retried(self, outcome: Outcome) -> None:
         """Log what failed and is tried again."""
-        evaluation = outcome.evaluation
+        evaluation, job = outcome.evaluation, outcome.job
         self.append(
             "retried",
             **_job(outcome),
-            attempt=outcome.job.attempt,
+            attempt=job.attempt,
+            parts=job.parts,
+            **_where(evaluation),
             failure=evaluation.failure,
             error=evaluation.error,
+            seconds=dict(evaluation.seconds),
         )
 
     def nodes_changed(self, nodes: Sequence[Node]) -> None:
@@ -100,7 +160,10 @@ class EventLog(Observer):
         assert self._plan is not None
         front = Front.of(list(evaluations), self._plan.objectives)
         volume = front.hypervolume()
-        self.append("generation_finished", generation=number, front=len(front), hypervolume=volume)
+        failed = sum(e.status == "failed" for e in evaluations)
+        self.append(
+            "generation_finished", generation=number, front=len(front), failed=failed, hypervolume=volume
+        )
 
     def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
         """Log that a confirmation starts."""
@@ -112,9 +175,12 @@ class EventLog(Observer):
         self.append(
             "confirmed",
             **_job(outcome),
+            attempts=evaluation.attempts,
+            **_where(evaluation),
             status=evaluation.status,
             objectives=dict(evaluation.objectives),
             seconds=dict(evaluation.seconds),
+            failure=evaluation.failure,
             error=evaluation.error,
         )
 
@@ -133,16 +199,58 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as lines:
         for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if line.endswith(b"\n") and isinstance(event, dict) and isinstance(event.get("event"), str):
+            event = parse(line) if line.endswith(b"\n") else None
+            if event is not None:
                 yield event
 
 
+def dumps(tree: Any, *, indent: int | None = None) -> str:
+    """Write plain data as JSON in the strict sense: a number that it does not have is null."""
+    try:
+        return json.dumps(tree, allow_nan=False, indent=indent, default=_plain)
+    except ValueError:
+        return json.dumps(_finite(tree), allow_nan=False, indent=indent, default=_plain)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _plain(value: Any) -> Any:
+    """Write a number of numpy's, which a plug-in of somebody else may have measured; else what it says."""
+    tolist = getattr(value, "tolist", None)
+    return _finite(tolist()) if tolist is not None else str(value)
+
+
 def _job(heard: Begun | EpochDone | Outcome) -> Mapping[str, Any]:
-    return {"candidate": heard.job.candidate.id, "number": heard.job.number}
+    return {"candidate": heard.job.candidate.id, "number": heard.number}
+
+
+def _where(evaluation: Evaluation) -> Mapping[str, Any]:
+    """Return where a job ran, as far as that is known: a worker that was lost does not say."""
+    host = evaluation.provenance.get("host")
+    return {"host": host} if host else {}
+
+
+def _user() -> str:
+    """Return who runs this; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def _sync_folder(folder: Path) -> None:
+    """See that a new file is found after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _whole(path: Path) -> int:

@@ -207,6 +207,7 @@ def _spec(
         campaign,
         name=f"{campaign.name}-{evaluation.candidate.id}",
         budget=Budget(population=1, generations=1),
+        storage="",
     )
     tree = {
         "imports": list(imports),
@@ -266,7 +267,7 @@ def _manifest(
 
 def _confirmation(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> dict[str, Any] | None:
     """Return what was confirmed of the recipe, accuracies with Wilson intervals; None where nothing was."""
-    evaluations = Ledger.open(folder.storage).evaluations()
+    evaluations = Ledger.open(folder).evaluations()
     found = Confirmation.read(folder, evaluations, header.objectives)
     member = found.member(evaluation.candidate.id) if found is not None else None
     if member is None:

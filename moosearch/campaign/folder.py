@@ -1,23 +1,37 @@
 """Every path under ``results/<campaign>/``, and atomic writing. Nothing else knows where things lie."""
 
 import contextlib
+import errno
+import getpass
+import json
 import os
+import platform
+import re
 import shutil
+import warnings
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from moosearch.errors import CampaignError
 from moosearch.evaluators import Job
+
+WAIT = 1.0
+"""Seconds that a process waits for the lock: whoever asks for the status holds it for an instant."""
+
+_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class CampaignFolder:
     """The files of one campaign.
 
-    Truth: ``campaign.yaml``, ``environment.json``, ``study.db``, ``events.jsonl``, ``models/``,
-    ``confirmed/``. For as long as candidates train: ``checkpoints/``. Views, which can be deleted:
-    ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``, ``plots/``.
+    Truth: ``campaign.yaml``, ``environment.json``, ``study.db`` (or ``study.journal``, or a database
+    elsewhere), ``events.jsonl``, ``models/``, ``confirmed/``, and ``order.json`` in a replay. For as long as
+    candidates train: ``checkpoints/``; for as long as a process holds the campaign: ``driver.json``. Views,
+    which can be deleted: ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``,
+    ``plots/``.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -26,8 +40,10 @@ class CampaignFolder:
         self.spec = self.root / "campaign.yaml"
         self.environment = self.root / "environment.json"
         self.study = self.root / "study.db"
-        self.fresh_study = self.root / ".study.db.new"
+        self.journal = self.root / "study.journal"
+        self.driver = self.root / "driver.json"
         self.events = self.root / "events.jsonl"
+        self.order = self.root / "order.json"
         self.checkpoints = self.root / "checkpoints"
         self.models = self.root / "models"
         self.candidates = self.root / "candidates.csv"
@@ -44,21 +60,28 @@ class CampaignFolder:
         """Return the folder of a campaign that was started.
 
         Raises:
-            CampaignError: There is none.
+            CampaignError: There is none, or what says what it is was lost.
         """
         folder = cls(root)
-        if not folder.spec.is_file() or not folder.study.is_file():
-            missing = folder.spec if not folder.spec.is_file() else folder.study
+        if not folder.started:
             raise CampaignError(
-                f"{folder.root}: no campaign here, `{missing.name}` is missing. "
+                f"{folder.root}: no campaign here, `{folder.spec.name}` is missing. "
                 "Start one with `moosearch search FILE`."
             )
+        if not folder.spec.is_file():
+            raise folder.damaged(folder.spec, "it is missing")
         return folder
 
     @property
-    def storage(self) -> str:
-        """The URL of the study, for Optuna and its dashboard."""
-        return f"sqlite:///{self.study.as_posix()}"
+    def started(self) -> bool:
+        """Whether there is anything of a campaign."""
+        return any(path.is_file() for path in (self.spec, self.study, self.journal, self.events))
+
+    def damaged(self, path: Path, reason: str) -> CampaignError:
+        """Return (not raise) the error that a file is not what was written, and how to have it back."""
+        return CampaignError(
+            f"{path}: cannot be used: {reason}. `moosearch resume {self.root}` restores what can be restored."
+        )
 
     def create(self) -> None:
         """Create the folder.
@@ -77,41 +100,90 @@ class CampaignFolder:
             self.models.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CampaignError(f"{self.root}: cannot write here: {error.strerror}.") from error
+        self.check_writable()
+
+    def check_writable(self) -> None:
+        """Check that what a campaign changes may be changed.
+
+        Raises:
+            CampaignError: Something may not.
+        """
+        folders = (self.root, self.models, self.checkpoints, self.confirmed)
+        for path in (*folders, self.study, self.journal, self.events):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise CampaignError(f"{path}: cannot write here: {os.strerror(errno.EACCES)}.")
 
     def _strangers(self) -> list[str]:
         """Return what is in a folder without a campaign, apart from what a start that was killed leaves."""
-        if self.spec.exists() or self.study.exists() or not self.root.is_dir():
+        if self.started or not self.root.is_dir():
             return []
         own = {
             "campaign.lock",
+            self.driver.name,
             self.models.name,
-            self.study.name,
-            self.fresh_study.name,
             self.environment.name,
-            self.events.name,
+            self.order.name,
         }
         names = (path.name for path in self.root.iterdir())
-        return sorted(name for name in names if name not in own and not name.endswith(".tmp"))
+        return sorted(name for name in names if name not in own and not name.endswith((".tmp", ".new")))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the campaign for this process; the operating system lets go when the process dies.
 
         Raises:
-            CampaignError: Another process holds it.
+            CampaignError: Another process holds it, or there is no holding it here.
+        """
+        lock = self._locked(WAIT)
+        if lock is None:
+            raise CampaignError(
+                f"{self.root}: this campaign is being run by {self.holder}. "
+                f"Watch it with `moosearch status {self.root}`."
+            )
+        holder = {
+            "user": _user(),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            with contextlib.suppress(OSError):  # who holds it is told as a courtesy
+                write_atomically(self.driver, json.dumps(holder) + "\n")
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self.driver.unlink()
+            lock.release()
+
+    def _locked(self, timeout: float) -> BaseFileLock | None:
+        """Return the lock, held; None where another process holds it.
+
+        Raises:
+            CampaignError: The lock's file may not be written, or the file system has no locks.
         """
         lock = FileLock(self.root / "campaign.lock")
         try:
-            lock.acquire(timeout=0)
+            with warnings.catch_warnings(action="error"):  # or it would do with a file that outlives us
+                lock.acquire(timeout=timeout)
         except Timeout:
+            return None
+        except (OSError, NotImplementedError, UserWarning) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise CampaignError(f"{self.root}: cannot write here: {error.strerror}.") from error
             raise CampaignError(
-                f"{self.root}: another process is running this campaign. "
-                f"Watch it with `moosearch status {self.root}`."
-            ) from None
+                f"{self.root}: this file system has no locks ({error}), so that nothing would keep two "
+                "processes from running this campaign at once. Give it a folder elsewhere with --out."
+            ) from error
+        return lock
+
+    @property
+    def holder(self) -> str:
+        """Who holds the campaign and since when, as far as is known."""
         try:
-            yield
-        finally:
-            lock.release()
+            told = json.loads(self.driver.read_text())
+            return f"{told['user']} on {told['host']} (process {told['pid']}) since {told['since']}"
+        except (OSError, ValueError, LookupError, TypeError):
+            return "another process"
 
     @property
     def running(self) -> bool:
@@ -119,38 +191,64 @@ class CampaignFolder:
         if not (self.root / "campaign.lock").exists():
             return False
         try:
-            with self.lock():
-                return False
-        except CampaignError:
+            lock = self._locked(0)
+        except CampaignError:  # of somebody else, who lets us read: this is as much as we can know
+            return self.driver.exists()
+        if lock is None:
             return True
+        lock.release()
+        return False
 
     def weights(self, candidate_id: str, checkpoint: str = "weights") -> Path:
         """Path of a candidate's trained weights: those that were judged, or ``best``, or ``last``."""
-        return self.models / candidate_id / f"{checkpoint}.safetensors"
+        return self.models / _checked(candidate_id) / f"{checkpoint}.safetensors"
 
     def history(self, candidate_id: str) -> Path:
         """Path of a candidate's training history."""
-        return self.models / candidate_id / "training.csv"
+        return self.models / _checked(candidate_id) / "training.csv"
 
     def checkpoint(self, job: Job) -> Path:
         """Path of what an unfinished job needs to go on."""
         number = f"-{job.number}" if job.number else ""
-        return self.checkpoints / f"{job.candidate.id}{number}.safetensors"
+        return self.checkpoints / f"{_checked(job.candidate.id)}{number}.safetensors"
 
     def retraining(self, candidate_id: str, number: int) -> Path:
         """Path of what is known of a training of a confirmation; its weights stand beside it."""
-        return self.confirmed / candidate_id / f"{number}.json"
+        return self.confirmed / _checked(candidate_id) / f"{number}.json"
 
     def retrainings(self, candidate_id: str) -> list[Path]:
         """Return the paths of a candidate's trainings in a confirmation that ended, by number."""
-        paths = (self.confirmed / candidate_id).glob("[0-9]*.json")
-        return sorted(paths, key=lambda path: int(path.stem))
+        paths = (self.confirmed / _checked(candidate_id)).glob("*.json")
+        numbered = {int(path.stem): path for path in paths if re.fullmatch("[1-9][0-9]{0,8}", path.stem)}
+        return [numbered[number] for number in sorted(numbered)]
 
     def keep_models(self, candidate_ids: Collection[str]) -> None:
-        """Delete the models of all other candidates."""
+        """Delete the models of all other candidates; what a link points to stays."""
         for path in self.models.iterdir():
-            if path.name not in candidate_ids:
+            if not is_id(path.name) or path.name in candidate_ids:
+                continue
+            if path.is_symlink():
+                path.unlink()
+            else:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def is_id(text: object) -> bool:
+    """Whether something is a candidate's id, and safe as the name of a file."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def _checked(candidate_id: str) -> str:
+    if not is_id(candidate_id):
+        raise CampaignError(f"{candidate_id!r} is no id of a candidate.")
+    return candidate_id
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name
+        return str(os.getuid())
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -1,5 +1,6 @@
 """The generational loop: ask, look up or evaluate, tell; the next generation waits for all of this one."""
 
+import contextlib
 import dataclasses
 
 from moosearch.algorithms import Search
@@ -28,9 +29,12 @@ def generational(search: Search, running: Running) -> None:
             running.ledger.announce(number, missing)
         for candidate in missing:
             running.conductor.submit(Job(candidate))
-        for outcome in running.conductor.outcomes():
-            index = positions[outcome.job.candidate.id]
-            running.store(outcome, dataclasses.replace(outcome.evaluation, generation=number, index=index))
+        with contextlib.closing(running.conductor.outcomes()) as outcomes:
+            for outcome in outcomes:
+                index = positions[outcome.job.candidate.id]
+                running.store(
+                    outcome, dataclasses.replace(outcome.evaluation, generation=number, index=index)
+                )
         told = [known[candidate.id] for candidate in candidates]
         running.told += told
         running.check_failures()

@@ -1,12 +1,13 @@
-"""The ledger: an Optuna study, one finished trial a candidate. It is the only state of a campaign.
+"""The ledger: an Optuna study, one finished trial a candidate. The log can rebuild it, and it the log.
 
 ``optuna-dashboard`` and `optuna.load_study` read it as it stands, also while the campaign runs.
 """
 
+import contextlib
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,12 +19,17 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from pydantic import TypeAdapter
 
-from moosearch.errors import CampaignError
+from moosearch.campaign.folder import CampaignFolder, is_id
+from moosearch.campaign.order import Ask
+from moosearch.campaign.storage import STRANGE, DamagedError, Storage, cause, is_damage, opening
+from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
 from moosearch.space import Choice, Gene, Integer, Real
+from moosearch.space.files import load
 
 FORMAT = 1
 """Version of what is stored in the study; raised when its meaning changes."""
@@ -70,66 +76,106 @@ class Header:
 class Ledger:
     """Evaluations of one campaign: append, look up, iterate."""
 
-    def __init__(self, study: optuna.Study, header: Header, genes: Mapping[str, Gene]) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        header: Header,
+        genes: Mapping[str, Gene],
+        storage: Storage,
+        *,
+        writing: bool,
+    ) -> None:
         """Wrap an open study; use `create` or `open`."""
         self.header = header
-        self._study = study
+        self._study, self._storage, self._writing = study, storage, writing
         self._distributions = {path: _distribution(gene) for path, gene in genes.items()}
 
     @classmethod
-    def create(cls, storage: str, header: Header, genes: Mapping[str, Gene]) -> "Ledger":
+    def create(
+        cls, storage: Storage, header: Header, genes: Mapping[str, Gene], description: Mapping[str, Any]
+    ) -> "Ledger":
         """Open the study for writing, and create it where there is none.
 
         Args:
-            storage: URL of the storage.
+            storage: Where it is.
             header: What to store of the campaign.
             genes: The genes of the space, by path.
+            description: What else to store, so that the folder's files can be restored: ``spec`` and
+                ``environment``, whose ``id`` says whose study it is.
 
         Raises:
-            CampaignError: The storage cannot be read, or holds something else.
+            CampaignError: The storage cannot be used, or the study is that of another campaign.
+            DamagedError: The study is ours, and not as it was stored.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        stored = dataclasses.asdict(header) | {"format": FORMAT}
-        try:
-            names = optuna.get_all_study_names(storage)
-            if names and names != [header.name]:
-                raise CampaignError(f"{storage}: holds other studies: {', '.join(names)}.")
+        stored = json.loads(json.dumps(dataclasses.asdict(header) | {"format": FORMAT}))
+        opened = storage.open(writing=True)
+        with opening(storage.shown):
+            names = optuna.get_all_study_names(opened)
+            if storage.file is not None and names and names != [header.name]:
+                raise CampaignError(f"{storage.shown}: holds other studies: {', '.join(names)}.")
             study = optuna.create_study(
-                storage=storage,
+                storage=opened,
                 study_name=header.name,
                 directions=[objective.sense for objective in header.objectives],
                 load_if_exists=True,
             )
-            old = study.user_attrs.get("header")
-        except (SQLAlchemyError, ValueError) as error:
-            raise CampaignError(f"{storage}: not the study of a campaign: {_cause(error)}") from error
-        if old != json.loads(json.dumps(stored)) and (old is not None or study.trials):
-            raise CampaignError(f"{storage}: holds the study of another campaign.")
-        if old is None:
-            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-                study.set_metric_names([objective.key for objective in header.objectives])
-            study.set_user_attr("header", stored)
-        return cls(study, header, genes)
+            attributes = study.user_attrs
+            old, owner = attributes.get("header"), attributes.get("campaign")
+            ours = description["environment"].get("id")
+            if old is None and owner in (None, ours) and not study.trials:  # new, or killed while it was
+                with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                    study.set_metric_names([objective.key for objective in header.objectives])
+                study.set_user_attr("description", description)
+                study.set_user_attr("campaign", ours)
+                study.set_user_attr("header", stored)
+            elif owner is not None and owner != ours:
+                raise CampaignError(
+                    f"{storage.shown}: the study `{header.name}` belongs to the campaign of another folder: "
+                    "give this one another campaign.name."
+                )
+            elif old != stored:
+                if owner is not None:
+                    raise DamagedError(f"{storage.shown}: the study's header is not that of this campaign.")
+                raise CampaignError(f"{storage.shown}: holds the study of another campaign.")
+        return cls(study, header, genes, storage, writing=True)
 
     @classmethod
-    def open(cls, storage: str) -> "Ledger":
-        """Open a study for reading.
+    def open(cls, folder: CampaignFolder) -> "Ledger":
+        """Open the study of a campaign for reading.
 
         Raises:
             CampaignError: There is no study of ours, or it was written by a newer version.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = Storage.of(folder)
         try:
-            (name,) = optuna.get_all_study_names(storage)
-            study = optuna.load_study(study_name=name, storage=storage)
-            stored = dict(study.user_attrs["header"])
-        except Exception as error:
-            raise CampaignError(f"{storage}: not the study of a campaign: {_cause(error)}") from error
-        if stored.pop("format") != FORMAT:
-            raise CampaignError(f"{storage}: written by another version; this one reads {FORMAT}.")
-        stored["objectives"] = tuple(ObjectiveInfo(**info) for info in stored["objectives"])
-        stored["constraints"] = tuple(stored["constraints"])
-        return cls(study, Header(**stored), {})
+            opened = storage.open(writing=False)
+            study = optuna.load_study(study_name=_name(folder, storage, opened), storage=opened)
+            attributes = study.user_attrs
+            stored = dict(attributes["header"])
+            version = stored.pop("format")
+            if version == FORMAT:
+                header = _HEADER.validate_python(stored)
+        except DamagedError as error:
+            again = f"`moosearch resume {folder.root}` restores what can be restored."
+            raise DamagedError(f"{error} {again}") from error
+        except CampaignError:
+            raise
+        except Exception as error:  # whatever may be wrong in a database that somebody damaged
+            raise _unusable(storage, f"not the study of a campaign: {cause(error)}") from error
+        if version != FORMAT:
+            raise CampaignError(f"{storage.shown}: written by another version; this one reads {FORMAT}.")
+        ours, owner = _identity(folder), attributes.get("campaign")
+        if ours and owner and ours != owner:
+            raise CampaignError(f"{storage.shown}: the study `{header.name}` belongs to another folder.")
+        return cls(study, header, {}, storage, writing=False)
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """The ``spec`` and ``environment`` that were stored with it; empty in an older version's."""
+        found = self._study.user_attrs.get("description")
+        return found if isinstance(found, dict) else {}
 
     def append(self, evaluation: Evaluation) -> None:
         """Store an evaluation; when this returns, it is on disk."""
@@ -149,52 +195,157 @@ class Ledger:
             trial.datetime_start = datetime.fromisoformat(started).astimezone().replace(tzinfo=None)
             seconds = timedelta(seconds=evaluation.seconds.get("total", 0.0))
             trial.datetime_complete = trial.datetime_start + seconds
-        self._study.add_trial(trial)
+        with self._using():
+            self._study.add_trial(trial)
 
     def evaluations(self) -> list[Evaluation]:
-        """Return everything evaluated, in the order asked for, whatever the order of finishing."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        found = [self._read(trial) for trial in trials if "candidate" in trial.user_attrs]
+        """Return everything evaluated, in the order asked for, whatever the order of finishing.
+
+        Raises:
+            StorageError: A database that is written to is gone.
+            CampaignError: One that is only read is, or what is read is none of ours.
+        """
+        with self._using():
+            trials = self._study.get_trials(deepcopy=False)
+        try:
+            if [trial.number for trial in trials] != list(range(len(trials))):
+                raise ValueError("trials are missing")
+            found = [self._read(trial) for trial in trials if "candidate" in trial.user_attrs]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unusable(self._storage, f"it is not as it was written: {cause(error)}") from error
         unique = {e.candidate.id: e for e in reversed(found)}
         return sorted(unique.values(), key=lambda e: (e.generation, e.index))
 
     def announce(self, generation: int, candidates: Sequence[Candidate]) -> None:
         """Store what is being worked on, for those who watch."""
         ids = [candidate.id for candidate in candidates]
-        self._study.set_user_attr("current", {"generation": generation, "candidates": ids})
+        with self._using():
+            self._study.set_user_attr("current", {"generation": generation, "candidates": ids})
+
+    def announce_asks(self, generation: int, asks: Sequence[Ask]) -> None:
+        """Store who is in flight in a steady-state search, and when each was asked for."""
+        current = {
+            "generation": generation,
+            "candidates": [ask.candidate for ask in asks],
+            "asks": [dataclasses.asdict(ask) for ask in asks],
+        }
+        with self._using():
+            self._study.set_user_attr("current", current)
+
+    def asks(self) -> list[Ask]:
+        """Return the asks that were announced last.
+
+        Raises:
+            KeyError: What is stored is none.
+            TypeError: What is stored is none.
+        """
+        with self._using():
+            current: Any = self._study.user_attrs.get("current", {})
+        return [Ask(**ask) for ask in current.get("asks", [])]
 
     def conclude(self) -> None:
         """Store that the campaign came to its end."""
-        self._study.set_user_attr("finished", value=True)
+        with self._using():
+            self._study.set_user_attr("finished", value=True)
 
     @property
     def finished(self) -> bool:
         """Whether the campaign came to its end: the budget is spent or the space exhausted."""
-        return bool(self._study.user_attrs.get("finished", False))
+        with self._using():
+            return bool(self._study.user_attrs.get("finished", False))
 
     def current(self) -> tuple[int, list[str]]:
         """Return the generation being worked on, from 1, and the ids of its candidates."""
-        current: dict[str, Any] = self._study.user_attrs.get("current", {"generation": 0, "candidates": []})
-        return current["generation"], current["candidates"]
+        with self._using():
+            current: Any = self._study.user_attrs.get("current", {"generation": 0, "candidates": []})
+        try:
+            return int(current["generation"]), [str(identity) for identity in current["candidates"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _unusable(self._storage, "what it works on is unknown") from error
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        try:
+            yield
+        except STRANGE as error:
+            if not self._writing or is_damage(error):
+                raise _unusable(self._storage, cause(error)) from error
+            raise StorageError(
+                f"{self._storage.shown}: the ledger cannot be used: {cause(error)}. What was evaluated is "
+                f"stored; go on with `moosearch resume {self._storage.folder.root}`."
+            ) from error
 
     def _read(self, trial: FrozenTrial) -> Evaluation:
         attributes = trial.user_attrs
-        values = trial.values if trial.state == TrialState.COMPLETE else []
+        complete = trial.state == TrialState.COMPLETE
         keys = [objective.key for objective in self.header.objectives]
-        return Evaluation(
-            Candidate(attributes["candidate"], dict(trial.params), attributes["spec"]),
-            "complete" if trial.state == TrialState.COMPLETE else "failed",
-            objectives=dict(zip(keys, values, strict=False)),
-            violations=dict(trial.constraints),
+        tree = {
+            "candidate": {
+                "id": attributes["candidate"],
+                "genome": dict(trial.params),
+                "spec": attributes["spec"],
+            },
+            "status": "complete" if complete else "failed",
+            "objectives": dict(zip(keys, trial.values, strict=True)) if complete else {},
+            "violations": dict(trial.constraints),
             # A campaign of an older version has not all of them.
             **{name: attributes[name] for name in _ATTRIBUTES if name in attributes},
-        )
+        }
+        return checked(tree, keys)
 
 
-def _cause(error: Exception) -> str:
-    """Return one line that says what a database did not like."""
-    text = str(getattr(error, "orig", None) or error) or type(error).__name__
-    return text.splitlines()[0]
+_HEADER = TypeAdapter(Header)
+_EVALUATION = TypeAdapter(Evaluation)
+
+
+def checked(tree: Mapping[str, Any], keys: Sequence[str]) -> Evaluation:
+    """Return the evaluation that was stored as a tree, by whomever.
+
+    Args:
+        tree: As `Evaluation.to_tree` writes it.
+        keys: The objectives, which all must be known of one that is complete, in this order.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        _EVALUATION.validate_python(tree)
+        evaluation = Evaluation.of(tree)
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"no evaluation: {error}") from error
+    if not is_id(evaluation.candidate.id):
+        raise ValueError(f"{evaluation.candidate.id!r} is no id of a candidate")
+    known = evaluation.objectives
+    if evaluation.status == "complete" and set(known) != set(keys):
+        raise ValueError(f"{evaluation.candidate.id} has other objectives")
+    return evaluation
+
+
+def _name(folder: CampaignFolder, storage: Storage, opened: BaseStorage) -> str:
+    """Return the name of a campaign's study: in its own file there is no other."""
+    names = optuna.get_all_study_names(opened)
+    if storage.file is not None:
+        (name,) = names
+        return name
+    wanted = load(folder.spec).data["campaign"]["name"]
+    if wanted not in names:
+        raise DamagedError(f"{storage.shown}: has no study `{wanted}`.")
+    return str(wanted)
+
+
+def _identity(folder: CampaignFolder) -> str:
+    """Return the campaign's id; empty where that is not known."""
+    try:
+        return str(json.loads(folder.environment.read_text()).get("id", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _unusable(storage: Storage, reason: str) -> DamagedError:
+    return DamagedError(
+        f"{storage.shown}: cannot be used: {reason}. `moosearch resume {storage.folder.root}` restores what "
+        "can be restored."
+    )
 
 
 def _distribution(gene: Gene) -> BaseDistribution:

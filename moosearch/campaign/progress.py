@@ -11,8 +11,9 @@ from rich.table import Table
 
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan
+from moosearch.campaign.stop import Stop
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import EpochDone, Outcome
+from moosearch.evaluators import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
 from moosearch.pareto.front import value_text
 
@@ -20,9 +21,10 @@ from moosearch.pareto.front import value_text
 class TerminalProgress(Observer):
     """Shows generation, candidates done, running and failed, hypervolume, best values and time left."""
 
-    def __init__(self, console: Console) -> None:
-        """Draw on a console; use as a context manager."""
+    def __init__(self, console: Console, stop: Stop | None = None) -> None:
+        """Draw on a console, and say so when it is to stop; use as a context manager."""
         self._console = console
+        self._stop = stop or Stop()
         self._live: Live | None = None
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -34,10 +36,10 @@ class TerminalProgress(Observer):
         )
         self._task: Any = None
         self._plan: Plan | None = None
-        self._workers = self._generation = self._waiting = self._total = 0
+        self._generation = self._total = self._retried = 0
         self._fresh: list[Evaluation] = []
-        self._evaluations: list[Evaluation] = []
-        self._epochs: dict[str, str] = {}
+        self._evaluations: dict[str, Evaluation] = {}
+        self._running: dict[str, str] = {}
         self._start = time.monotonic()
         self._confirming: Any = None
         self._judged: list[Outcome] = []
@@ -56,70 +58,78 @@ class TerminalProgress(Observer):
 
     def started(self, plan: Plan, known: int, workers: int) -> None:
         """Hear that the campaign starts."""
-        self._plan, self._workers = plan, workers
+        self._plan = plan
         budget = plan.campaign.budget
         self._total = budget.population * budget.generations
         self._task = self._bar.add_task(plan.campaign.name, total=self._total, left="")
         self._start = time.monotonic()
         goes_on = f", {known} of them known already" if known else ""
-        self._console.print(
+        self._say(
             f"{plan.campaign.name}: {budget.generations} x {budget.population} candidates"
             f"{goes_on}; {workers} at a time",
-            markup=False,
-            highlight=False,
         )
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that a generation starts."""
-        self._generation, self._waiting = number, len(candidates)
+        self._generation = number
+
+    def begun(self, begun: Begun) -> None:
+        """Hear that a job runs."""
+        job = begun.job
+        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
+        self._running[self._who(job.candidate, job.number)] = again
 
     def epoch_done(self, epoch: EpochDone) -> None:
         """Hear that a candidate trained for another epoch."""
-        again = (
-            f" of training {epoch.job.number + 1}" if epoch.job.number and self._confirming is None else ""
-        )
-        who = self._who(epoch.job.candidate, epoch.job.number)
-        self._epochs[who] = f"{int(epoch.row['epoch'])}/{epoch.epochs}{again}"
+        job, training = epoch.job, ""
+        who = self._who(job.candidate, job.number)
+        if job.number and self._confirming is None:  # one of several trainings of a candidate
+            training = f" of training {job.number + 1}"
+        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
+        self._running[who] = f"{again} epoch {int(epoch.row['epoch'])}/{epoch.epochs}{training}"
+
+    def retried(self, outcome: Outcome) -> None:
+        """Hear that a job failed and is tried again."""
+        evaluation, job = outcome.evaluation, outcome.job
+        who = self._who(job.candidate, job.number)
+        self._running.pop(who, None)
+        self._retried += 1
+        self._say(f"candidate {who} is tried again, attempt {job.attempt} failed: {evaluation.reason}")
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Hear that a candidate was stored."""
-        self._waiting -= 1
-        self._epochs.pop(evaluation.candidate.id, None)
+        self._running.pop(evaluation.candidate.id, None)
         self._fresh.append(evaluation)
-        self._evaluations.append(evaluation)
+        self._evaluations[evaluation.candidate.id] = evaluation
         self._advance()
         if evaluation.status == "failed":
-            self._console.print(
-                f"candidate {evaluation.candidate.id} failed: {evaluation.reason}",
-                markup=False,
-                highlight=False,
-            )
+            self._say(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Hear that a generation ended."""
-        self._evaluations = list(evaluations)
+        assert self._plan is not None
+        generations = self._plan.campaign.budget.generations
+        self._generation = min(number + 1, generations)  # a steady-state search starts none
+        # It may know some more already, whose turn has not come.
+        self._evaluations |= {e.candidate.id: e for e in evaluations}
         self._advance()
-        if self._live is None and self._plan is not None:
-            front = Front.of(self._evaluations, self._plan.objectives)
-            failed = sum(e.status == "failed" for e in self._evaluations)
+        if self._live is None:
+            front = Front.of(list(evaluations), self._plan.objectives)
+            failed = sum(e.status == "failed" for e in evaluations)
             left = f", {self._left()}" if self._left() else ""
-            self._console.print(
-                f"generation {number}/{self._plan.campaign.budget.generations}: "
-                f"{len(self._evaluations)} candidates, {failed} failed, front {len(front)}, "
-                f"hypervolume {front.hypervolume():.4f}{left}",
-                markup=False,
-                highlight=False,
+            self._say(
+                f"generation {number}/{generations}: {len(evaluations)} candidates, {failed} failed, "
+                f"front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
             )
 
     def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
         """Hear that a confirmation starts."""
         self._confirming = self._bar.add_task("confirmation", total=trainings, completed=known, left="")
         self._start, self._total = time.monotonic(), trainings - known
+        self._running.clear()
         goes_on = f", {known} of them known already" if known else ""
-        self._console.print(
-            f"{plan.campaign.name}: confirmation by {trainings} trainings{goes_on}; {workers} at a time",
-            markup=False,
-            highlight=False,
+        self._say(
+            f"{plan.campaign.name}: confirmation by {trainings} trainings{goes_on}; {workers} at a time"
         )
 
     def confirmed(self, outcome: Outcome) -> None:
@@ -127,15 +137,16 @@ class TerminalProgress(Observer):
         self._judged.append(outcome)
         evaluation = outcome.evaluation
         who = self._who(evaluation.candidate, outcome.number)
-        self._epochs.pop(who, None)
+        self._running.pop(who, None)
         left = self._pace(len(self._judged), self._total - len(self._judged))
         self._bar.update(self._confirming, advance=1, left=left)
         values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
         said = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
         if self._live is None or evaluation.status == "failed":
-            self._console.print(
-                f"{who}: {said}{', ' if left else ''}{left}", markup=False, highlight=False, soft_wrap=True
-            )
+            self._say(f"{who}: {said}{', ' if left else ''}{left}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _who(self, candidate: Candidate, number: int) -> str:
         return f"{candidate.id} seed {number}" if self._confirming is not None else candidate.id
@@ -153,20 +164,23 @@ class TerminalProgress(Observer):
         return f"{_clock((time.monotonic() - self._start) / done * missing)} left"
 
     def _draw(self) -> Group | str:
-        epochs = "   ".join(f"{who} epoch {epoch}" for who, epoch in self._epochs.items())
+        running = "   ".join(f"{who}{how}" for who, how in self._running.items())
+        stopping = ["stopping: what runs is finished and stored first"] if self._stop.requested else []
+        again = f"tried again {self._retried}" if self._retried else ""
         if self._confirming is not None:
             failed = sum(outcome.evaluation.status == "failed" for outcome in self._judged)
-            return Group(self._bar, f"failed {failed}", epochs)
+            return Group(self._bar, f"failed {failed}  {again}", *stopping, running)
         if self._plan is None:
             return "starting ..."
-        front = Front.of(self._evaluations, self._plan.objectives)
-        failed = sum(e.status == "failed" for e in self._evaluations)
+        front = Front.of(list(self._evaluations.values()), self._plan.objectives)
+        failed = sum(e.status == "failed" for e in self._evaluations.values())
         table = Table.grid(padding=(0, 2))
         budget = self._plan.campaign.budget
         table.add_row(
             f"generation {self._generation}/{budget.generations}",
-            f"running {min(self._waiting, self._workers)}",
+            f"running {len(self._running)}",
             f"failed {failed}",
+            again,
             f"front {len(front)}",
             f"hypervolume {front.hypervolume():.4f}",
         )
@@ -175,7 +189,7 @@ class TerminalProgress(Observer):
             for o in self._plan.objectives
             if len(front)
         )
-        return Group(self._bar, table, best, epochs)
+        return Group(self._bar, table, best, *stopping, running)
 
 
 class TrainingProgress(Observer):
@@ -199,12 +213,12 @@ class TrainingProgress(Observer):
         """Hear that an epoch ended."""
         row = dict(epoch.row)
         number = int(row.pop("epoch"))
-        done = epoch.job.number * epoch.epochs + number
+        done = epoch.number * epoch.epochs + number
         missing = self._repeats * epoch.epochs - done
         seconds = (time.monotonic() - self._start) / done * missing
         values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
         left = f"  {_clock(seconds)} left" if missing else ""
-        training = f"training {epoch.job.number + 1}/{self._repeats}, " if self._repeats > 1 else ""
+        training = f"training {epoch.number + 1}/{self._repeats}, " if self._repeats > 1 else ""
         self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
 
 

@@ -8,7 +8,8 @@ import json
 import platform
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,16 +20,25 @@ from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.generational import generational
 from moosearch.campaign.ledger import Header, Ledger
 from moosearch.campaign.observer import Observer, Observers
+from moosearch.campaign.order import Order
 from moosearch.campaign.plan import Plan
+from moosearch.campaign.recovery import description_of, open_ledger, restore_weights
 from moosearch.campaign.running import Running
+from moosearch.campaign.steady import steady
 from moosearch.campaign.stop import Stop
-from moosearch.errors import MooSearchError, StorageError
+from moosearch.campaign.storage import Storage, masked
+from moosearch.campaign.storage import check as check_storage
+from moosearch.errors import CampaignError, MooSearchError, StorageError
 from moosearch.evaluators.work import versions
 from moosearch.space.files import dump
 
 
 def run(
-    plan: Plan, folder: CampaignFolder, observer: Observer | None = None, stop: Stop | None = None
+    plan: Plan,
+    folder: CampaignFolder,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+    order: Order | None = None,
 ) -> None:
     """Run a campaign to its end, or go on with it.
 
@@ -37,11 +47,12 @@ def run(
         folder: Where; created, or holding the same campaign.
         observer: Is told what happens.
         stop: The wish to stop.
+        order: Of asks and tells, for a steady-state search to follow to its end; the folder keeps it.
 
     Raises:
         DataUnavailableError: The images are not there.
-        CampaignError: Another process runs the campaign, Ray has not what is needed, or too many candidates
-            failed.
+        CampaignError: Another process runs the campaign, Ray has not what is needed, too many candidates
+            failed, or the folder holds a search that follows another order.
         EvaluatorLostError: Ray is gone.
         StorageError: The disk is full, or gone.
         Stopped: Somebody wished it.
@@ -50,8 +61,9 @@ def run(
     with storing(folder):
         folder.create()
         with folder.lock(), EventLog(folder.events) as log:
-            _describe(plan, folder, log)
-            ledger = _ledger(plan, folder)
+            if order is not None:
+                _impose(order, folder)
+            ledger = _ledger(plan, folder, log, _describe(plan, folder, log))
             with following(plan, folder, log, observer) as told:
                 evaluator = plan.campaign.evaluator.open(plan.work, plan.campaign.resources)
                 with evaluator as pool:
@@ -60,7 +72,8 @@ def run(
                     conductor = Conductor(pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint)
                     running = Running(plan, folder, ledger, log, conductor, told, known)
                     try:
-                        generational(plan.campaign.algorithm.start(plan.problem), running)
+                        _search(running)
+                        restore_weights(running)
                     finally:
                         if known:
                             running.write_tables()
@@ -73,11 +86,13 @@ def prepare(plan: Plan) -> None:
 
     Raises:
         DataUnavailableError: The images are not there.
-        CampaignError: Candidates cannot be evaluated there, or a tracker's library is missing.
+        CampaignError: Candidates cannot be evaluated there, a tracker's library is missing, or the database
+            does not answer.
     """
     plan.campaign.evaluator.check(plan.campaign.resources)
     for tracker in plan.campaign.trackers:
         tracker.check()
+    check_storage(plan.campaign.storage)
     for dataset in plan.datasets:
         dataset.prepare()
 
@@ -116,28 +131,49 @@ def following(
         told.finished()
 
 
-def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
-    """Write what the campaign is, once."""
+def _search(running: Running) -> None:
+    """Search as the algorithm does: generation by generation, or candidate by candidate."""
+    plan = running.plan
+    algorithm = plan.campaign.algorithm
+    if algorithm.steady:
+        steady(algorithm.start(plan.problem), running)
+    else:
+        generational(algorithm.start(plan.problem), running)
+
+
+def _impose(order: Order, folder: CampaignFolder) -> None:
+    """Have a search follow an order, from its first candidate.
+
+    Raises:
+        CampaignError: It is begun already, with another one or none.
+    """
+    text = order.to_json()
+    if folder.order.read_text() != text if folder.order.exists() else folder.spec.exists():
+        raise CampaignError(f"{folder.root}: holds a search of its own: name a new folder with --out.")
+    write_atomically(folder.order, text)
+
+
+def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> dict[str, Any]:
+    """Write what the campaign is, once, without what is secret; return it."""
     if folder.spec.exists():
-        return
+        return description_of(folder)
+    spec = masked(plan.to_tree())
     environment = {
         "id": uuid.uuid4().hex,
         "versions": versions(),
         "machine": platform.machine(),
         "system": platform.platform(),
     }
-    log.append("created", durable=True, spec=plan.to_tree(), environment=environment)
+    log.append("created", durable=True, spec=spec, environment=environment)
     write_atomically(folder.environment, json.dumps(environment, indent=2) + "\n")
-    write_atomically(folder.spec, dump(plan.to_tree()))
+    write_atomically(folder.spec, dump(spec))
+    return {"spec": spec, "environment": environment}
 
 
-def _ledger(plan: Plan, folder: CampaignFolder) -> Ledger:
-    """Open the ledger; where there is none, it appears as a whole: a reader of half would complete it."""
-    if not folder.study.exists():
-        folder.fresh_study.unlink(missing_ok=True)
-        Ledger.create(f"sqlite:///{folder.fresh_study.as_posix()}", _header(plan), plan.space.genes())
-        folder.fresh_study.rename(folder.study)
-    return Ledger.create(folder.storage, _header(plan), plan.space.genes())
+def _ledger(plan: Plan, folder: CampaignFolder, log: EventLog, description: Mapping[str, Any]) -> Ledger:
+    """Open the ledger, and have back what it or the log lost."""
+    storage = Storage(plan.campaign.storage, folder)
+    return open_ledger(storage, _header(plan), plan.space.genes(), description, log)
 
 
 def _header(plan: Plan) -> Header:

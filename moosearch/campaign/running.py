@@ -59,17 +59,17 @@ class Running:
             write_atomically(self.folder.history(identity), history)
 
     def check_failures(self) -> None:
-        """Stop where it makes no sense to go on.
+        """Stop where there is more to do, and it makes no sense to go on.
 
         Raises:
-            CampaignError: All candidates told so far failed, a generation or more of them, or a greater
-                share than the limit allows.
+            CampaignError: A greater share of the candidates told so far failed than the limit allows.
         """
         failed = [e for e in self.told if e.status == "failed"]
-        limit = self.plan.campaign.limits.failed
-        if not failed or (limit == 1 and len(failed) < len(self.told)):
+        campaign = self.plan.campaign
+        limit, budget = campaign.limits.failed, campaign.budget
+        if not failed or len(self.told) >= budget.population * budget.generations:
             return
-        if len(failed) == len(self.told):
+        if len(failed) == len(self.told) == budget.population and limit < 1:
             what = f"all {len(failed)} candidates of the first generation failed"
         elif len(failed) > limit * len(self.told):
             what = f"{len(failed)} of {len(self.told)} candidates failed, more than a share of {limit:g}"

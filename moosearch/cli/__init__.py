@@ -1,6 +1,7 @@
 """The command line: parse, call, print, exit code.
 
-0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 130 interrupted, 143 terminated.
+0 done, 1 our fault, 2 the user's input, 3 done but some candidates failed, 129 hung up, 130 interrupted,
+143 terminated.
 """
 
 import sys
@@ -8,7 +9,7 @@ import traceback
 
 # isort: off
 # Commands register themselves; `--help` shows them in this order.
-from moosearch.cli import launch, inspect, evaluate, confirm, export, analyze  # noqa: F401
+from moosearch.cli import launch, replay, status, inspect, evaluate, confirm, export, analyze, doctor  # noqa: F401
 
 # isort: on
 from moosearch.cli.app import app, err, out

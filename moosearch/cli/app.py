@@ -1,5 +1,6 @@
 """The application, its consoles, and the arguments that several commands take."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console(markup=False, highlight=False)
-err = Console(stderr=True, markup=False, highlight=False)
+
+
+class _Console(Console):
+    """Falls silent where nobody reads any more: a campaign does not end because its terminal is gone."""
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except (OSError, SystemExit):  # rich itself exits where a pipe is broken
+            self.quiet = True
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.file.fileno())
+
+
+out = _Console(markup=False, highlight=False)
+err = _Console(stderr=True, markup=False, highlight=False)
 
 FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
 FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]

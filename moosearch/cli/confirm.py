@@ -46,9 +46,6 @@ def confirm(
     ] = False,
 ) -> None:
     """Train the front's recipes again with fresh seeds and judge them on test images; or go on with it."""
-    from moosearch.campaign.campaign import confirm as launch
-    from moosearch.campaign.progress import TerminalProgress
-
     given = {
         "seeds": seeds,
         "attacks": f"[{attacks}]" if attacks is not None else None,
@@ -57,10 +54,14 @@ def confirm(
     }
     overrides = [f"campaign.confirmation.{key}={value}" for key, value in given.items() if value is not None]
     overrides += evaluator_overrides(evaluator, workers, ray_address)
-    with interruptible("confirm") as stop, TerminalProgress(out) as progress:
-        campaign = launch(
-            folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress, stop=stop
-        )
-    campaign.plot()
-    if print_confirmation(campaign):
-        raise typer.Exit(3)
+    with interruptible("confirm") as stop:
+        from moosearch.campaign.campaign import confirm as launch
+        from moosearch.campaign.progress import TerminalProgress
+
+        with TerminalProgress(out, stop) as progress:
+            campaign = launch(
+                folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress, stop=stop
+            )
+        campaign.plot()
+        if print_confirmation(campaign):
+            raise typer.Exit(3)

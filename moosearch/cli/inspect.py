@@ -1,4 +1,4 @@
-"""Inspect: status, front; and what can be written in a search space file: validate, list."""
+"""Inspect: front; and what can be written in a search space file: validate, list."""
 
 import json
 from pathlib import Path
@@ -11,63 +11,6 @@ from moosearch.cli.app import FolderArgument, SetOption, app, err, out
 from moosearch.cli.tables import doubts, front_table
 from moosearch.errors import SpecError, nearest
 from moosearch.pareto.front import value_text
-
-
-@app.command()
-def status(folder: FolderArgument) -> None:
-    """Say how far a campaign is."""
-    from moosearch.campaign.campaign import Campaign
-    from moosearch.campaign.report import hypervolume_table
-
-    campaign = Campaign(folder)
-    header, evaluations = campaign.header, campaign.evaluations
-    generation, working = campaign.current
-    known = {e.candidate.id for e in evaluations}
-    waiting = [identity for identity in working if identity not in known]
-    failed = [e for e in evaluations if e.status == "failed"]
-    total = header.population * header.generations
-    running = campaign.folder.running
-    waiting_are = "running or waiting" if running else "unfinished"
-    confirmation = campaign.confirmation
-    confirming = confirmation is not None and confirmation.done < confirmation.planned
-    searching = running and not (campaign.finished and confirming)
-    state = "running" if searching else "finished" if campaign.finished else "stopped"
-    out.print(
-        f"{header.name}: {state}; generation {generation}/{header.generations}, "
-        f"{len(evaluations)}/{total} candidates done, {len(waiting)} {waiting_are}, "
-        f"{len(failed)} failed; {header.algorithm}, seed {header.seed}",
-        soft_wrap=True,
-    )
-    table = Table("generation", "candidates", "failed", "front", "hypervolume")
-    for row in hypervolume_table(evaluations, header).itertuples():
-        table.add_row(
-            str(row.generation),
-            str(row.evaluations),
-            str(row.failed),
-            str(row.front),
-            f"{row.hypervolume:.4f}",
-        )
-    out.print(table)
-    for objective in header.objectives:
-        if campaign.front.members:
-            best = campaign.front.best(objective.key)
-            value = value_text(best.objectives[objective.key])
-            out.print(f"best {objective.key}: {value} ({best.candidate.id})")
-    for evaluation in failed:
-        out.print(f"failed {evaluation.candidate.id}: {evaluation.reason}")
-    if state == "stopped":
-        out.print(f"go on with `moosearch resume {folder}`")
-    if confirmation is not None:
-        stage = "finished" if not confirming else "running" if running else "stopped"
-        doubtful = sum(bool(m.failed_checks) for m in confirmation.members)
-        out.print(
-            f"confirmation: {stage}; {confirmation.done}/{confirmation.planned} trainings done, "
-            f"{confirmation.failed} failed; {doubtful} of {len(confirmation.members)} members failed a check "
-            "for masked gradients",
-            soft_wrap=True,
-        )
-        if stage == "stopped":
-            out.print(f"go on with `moosearch confirm {folder}`")
 
 
 @app.command()

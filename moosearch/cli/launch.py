@@ -33,13 +33,14 @@ def search(
     ray_address: AddressOption = None,
 ) -> None:
     """Launch a campaign, or go on with the same one."""
-    from moosearch.campaign.campaign import search as launch
-    from moosearch.campaign.progress import TerminalProgress
-
     overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
-    with interruptible("resume") as stop, TerminalProgress(out) as progress:
-        campaign = launch(file, out=to, overrides=overrides, observer=progress, stop=stop)
-    _finish(campaign)
+    with interruptible("resume") as stop:
+        from moosearch.campaign.campaign import search as launch
+        from moosearch.campaign.progress import TerminalProgress
+
+        with TerminalProgress(out, stop) as progress:
+            campaign = launch(file, out=to, overrides=overrides, observer=progress, stop=stop)
+        _finish(campaign)
 
 
 @app.command()
@@ -58,13 +59,14 @@ def resume(
     ray_address: AddressOption = None,
 ) -> None:
     """Go on with an interrupted campaign; nothing is evaluated twice."""
-    from moosearch.campaign.campaign import resume as go_on
-    from moosearch.campaign.progress import TerminalProgress
-
     overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
-    with interruptible("resume") as stop, TerminalProgress(out) as progress:
-        campaign = go_on(folder, overrides=overrides, observer=progress, stop=stop)
-    _finish(campaign)
+    with interruptible("resume") as stop:
+        from moosearch.campaign.campaign import resume as go_on
+        from moosearch.campaign.progress import TerminalProgress
+
+        with TerminalProgress(out, stop) as progress:
+            campaign = go_on(folder, overrides=overrides, observer=progress, stop=stop)
+        _finish(campaign)
 
 
 @app.command()
@@ -81,10 +83,10 @@ def train(
     ] = None,
 ) -> None:
     """Train one recipe outside a search; genes not chosen take their first option or middle value."""
-    from moosearch.campaign.campaign import train as launch
-    from moosearch.campaign.progress import TrainingProgress
-
     with interruptible("resume") as stop:
+        from moosearch.campaign.campaign import train as launch
+        from moosearch.campaign.progress import TrainingProgress
+
         campaign = launch(
             file, assignments=assignments or [], out=to, observer=TrainingProgress(out), stop=stop
         )

@@ -1,6 +1,8 @@
 """What went wrong with a job, and whether it is worth another try."""
 
 import dataclasses
+import errno
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,9 @@ from moosearch.evaluation import Failure
 
 if TYPE_CHECKING:
     from moosearch.evaluators.work import Job, Outcome
+
+MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch, CUDA and its libraries say of memory where they have no exception of their own for it."""
 
 Times = Annotated[int, pydantic.Field(ge=0)]
 
@@ -42,8 +47,18 @@ def _is_memory(error: BaseException) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # torch has no exception of its own for the host's memory.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MEMORY)
+
+
+def release_memory() -> None:
+    """Give back what nothing refers to any more, so that the next job finds it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def again(outcome: "Outcome", retries: Retries) -> "Job | None":

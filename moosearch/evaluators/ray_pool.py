@@ -1,21 +1,47 @@
 """One Ray task a job: on a local cluster that lives as long as the campaign, or on a running one."""
 
-import logging
+import dataclasses
 import os
+import time
+import traceback
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import pydantic
 
-from moosearch.errors import CampaignError
-from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
-from moosearch.evaluators.work import Job, Outcome, Work, evaluate, failure
+from moosearch.errors import CampaignError, EvaluatorLostError
+from moosearch.evaluation import Failure
+from moosearch.evaluators.evaluator import EVALUATORS, Event, Node, NodesChanged, Resources
+from moosearch.evaluators.faults import kind_of
+from moosearch.evaluators.ray_cluster import (
+    Cluster,
+    GivenCluster,
+    JoinedCluster,
+    LocalCluster,
+    prepare_environment,
+)
+from moosearch.evaluators.ray_fit import fit
+from moosearch.evaluators.ray_images import SharedSplits, Store, splits_of
+from moosearch.evaluators.ray_settings import check_runtime_env, check_token, filled, parse, silence
+from moosearch.evaluators.work import Begun, Job, Outcome, Work, evaluate, failure
 
-OBJECT_STORE_BYTES = 256 * 2**20
-"""Of a local cluster: outcomes are small, and Ray's default takes a third of the memory."""
+POLL_SECONDS = 1.0
+"""How long nothing may happen before the cluster is looked after."""
+
+NODES_SECONDS = 5.0
+"""How often nodes are asked for."""
+
+GET_SECONDS = 30.0
+"""How long what a worker has sent may take to arrive."""
+
+OVERRUN, GRACE_SECONDS = 1.1, 30.0
+"""A job that does not see itself that its time is over is ended after so many times the limit and seconds."""
+
+RESTARTS = 3
+"""How often a local cluster that died is started again."""
 
 
 @EVALUATORS.register("ray")
@@ -25,19 +51,37 @@ class RayPool:
 
     Attributes:
         workers: Candidates at a time; 0 for as many as the resources allow.
-        address: Address of a running cluster (``auto``, ``host:port`` or ``ray://host:port``); empty to
-            start one on this machine and end it with the campaign.
+        address: Address of a running cluster, ``auto`` or ``host:port`` of its head; empty to start one on
+            this machine, which nobody else can reach, and end it with the campaign.
+        runtime_env: What workers need, as Ray has it: ``working_dir``, ``pip``, ``env_vars`` and more. A
+            value of ``env_vars`` that is ``***`` is that of this process's variable of the same name.
     """
 
     workers: Annotated[int, pydantic.Field(ge=0)] = 0
     address: str = ""
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the address and the runtime environment."""
+        check_runtime_env(self.runtime_env)
+        if self.address:
+            parse(self.address)
 
     def check(self, resources: Resources) -> None:
-        """Check that an address, where there is one, answers.
+        """Check that an address, where there is one, answers, and that secrets are there.
 
         Raises:
-            CampaignError: It does not.
+            CampaignError: It does not, or they are not.
         """
+        filled(self.runtime_env)
+        check_token()
+        address = os.environ.get("RAY_ADDRESS", "auto") if self.address == "auto" else self.address
+        place = parse(address) if address else None
+        if place is not None and (why := silence(*place)):
+            raise CampaignError(
+                f"campaign.evaluator.address: nobody answers at {address}: {why}. Start Ray there "
+                "(`ray start --head`), or leave the address out to run on this machine."
+            )
 
     @contextmanager
     def open(self, work: Work, resources: Resources) -> Iterator["_Pool"]:
@@ -46,67 +90,54 @@ class RayPool:
         Raises:
             CampaignError: No cluster answers, or a candidate fits nowhere in it.
         """
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        prepare_environment()
+        cluster = self._cluster(resources)
+        try:
+            cluster.start()
+            yield _Pool(work, cluster, resources, self.workers)
+        finally:
+            cluster.stop()
+
+    def _cluster(self, resources: Resources) -> Cluster:
         import ray
 
-        ours = not ray.is_initialized()
-        if ours:
-            arguments = self._arguments(resources)
-            try:
-                ray.init(**arguments)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise CampaignError(f"campaign.evaluator: Ray did not start: {error}") from error
-        try:
-            yield _Pool(work, *self._capacity(ray.cluster_resources(), resources))
-        finally:
-            if ours:
-                ray.shutdown()
-
-    def _arguments(self, resources: Resources) -> dict[str, Any]:
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if ray.is_initialized():
+            return GivenCluster()
         if self.address:
-            return common | {"address": self.address}
+            return JoinedCluster(self.address, filled(self.runtime_env))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if resources.cpus > cores:
             raise CampaignError(
                 f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
             )
-        return common | {
-            "address": "local",
-            "num_cpus": max(resources.cpus * (self.workers or 1), cores),
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
+        cpus = max(resources.cpus * (self.workers or 1), cores)
+        return LocalCluster(cpus, resources.cpus, filled(self.runtime_env))
 
-    def _capacity(self, cluster: dict[str, float], resources: Resources) -> tuple[int, dict[str, float]]:
-        """Return the number of workers and what each asks Ray for."""
-        cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-        workers = self.workers or max(1, int(cpus // resources.cpus))
-        share = resources.gpus
-        if share == "auto":
-            # Ray wants fractions below 1 or whole numbers; four digits is what it tells apart.
-            share = min(1.0, int(1e4 * gpus / workers) / 1e4)
-        assert not isinstance(share, str)
-        for kind, have, need in (("CPUs", cpus, resources.cpus), ("GPUs", gpus, share)):
-            if need > have:
-                raise CampaignError(
-                    f"campaign.resources: a candidate asks for {need:g} {kind}, and the cluster has {have:g}."
-                )
-        return workers, {"num_cpus": resources.cpus, "num_gpus": share}
+
+def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[Event]:
+    """Evaluate in a worker, with images from the object store."""
+    yield from evaluate(work, job, lambda _dataset, device: splits_of(shared, device))
+
+
+@dataclass
+class _Running:
+    job: Job
+    begun: float | None = None
 
 
 class _Pool:
-    def __init__(self, work: Work, workers: int, options: dict[str, float]) -> None:
-        import ray
-
-        self.workers = workers
-        self._work = ray.put(work)
+    def __init__(self, work: Work, cluster: Cluster, resources: Resources, workers: int) -> None:
+        self._work, self._cluster, self._resources = work, cluster, resources
+        self._wanted = workers
         self._queue: deque[Job] = deque()
-        # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
-        # Python exceptions are outcomes already, and the campaign tries again where a worker was lost.
-        # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
-        self._task = ray.remote(max_calls=0, max_retries=0, num_returns="streaming", **options)(evaluate)
+        self._running: dict[Any, _Running] = {}
+        self._store = Store()
+        self._restarts = 0
+        self._nodes: tuple[Node, ...] = ()
+        self._asked = 0.0
+        _, offers = cluster.nodes()
+        self.workers, self._gpus = fit(offers, resources, workers)
+        self._load()
 
     def submit(self, job: Job) -> None:
         self._queue.append(job)
@@ -117,20 +148,145 @@ class _Pool:
     def events(self) -> Generator[Event, None, None]:
         import ray
 
-        running: dict[Any, Job] = {}
         try:
-            while self._queue or running:
-                while self._queue and len(running) < self.workers:
-                    job = self._queue.popleft()
-                    running[self._task.remote(self._work, job)] = job
-                (stream, *_), _ = ray.wait(list(running), num_returns=1)
-                try:
-                    heard: Event = ray.get(next(stream))
-                except ray.exceptions.RayError as error:
-                    heard = failure(running[stream], "lost", f"{type(error).__name__}: {error}")
-                if isinstance(heard, Outcome):
-                    del running[stream]
-                yield heard
+            while self._queue or self._running:
+                if trouble := self._cluster.trouble():
+                    yield from self._begin_again(trouble)
+                yield from self._look_after_nodes()
+                yield from self._end_overdue()
+                yield from self._start()
+                ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
+                for stream in ready:
+                    yield self._hear(stream)
         finally:
-            for stream in running:
+            if self._running and not self._cluster.trouble():
+                for stream in self._running:
+                    ray.cancel(stream, force=True)
+            self._running.clear()
+
+    def _load(self) -> None:
+        """Put what all jobs share into the object store."""
+        import ray
+
+        self._store.forget()
+        self._shared_work = ray.put(self._work)
+        # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
+        # Python exceptions are outcomes already, and the campaign tries again where a worker was lost.
+        # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
+        self._task = ray.remote(
+            max_calls=0,
+            max_retries=0,
+            num_returns="streaming",
+            num_cpus=self._resources.cpus,
+            num_gpus=self._gpus,
+            resources=dict(self._resources.custom),
+        )(_evaluate)
+
+    def _start(self) -> Iterator[Event]:
+        """Start jobs as long as there is room; one whose images cannot be read has failed."""
+        while self._queue and len(self._running) < self.workers:
+            job = self._queue.popleft()
+            try:
+                shared = self._store.of(job)
+            except (Exception, SystemExit) as error:  # a bad candidate is data, not the end of a campaign
+                yield failure(job, kind_of(error), traceback.format_exc())
+                continue
+            self._running[self._task.remote(self._shared_work, job, shared)] = _Running(job)
+
+    def _hear(self, stream: Any) -> Event:
+        """Return what a stream has to say, and put it behind the others."""
+        import ray
+
+        running = self._running.pop(stream)
+        try:
+            heard: Event = ray.get(next(stream), timeout=GET_SECONDS)
+        except StopIteration:
+            return failure(running.job, "lost", "its worker ended without an outcome")
+        except ray.exceptions.LocalRayletDiedError as error:
+            if not self._cluster.ours:
+                raise EvaluatorLostError("Ray's process on this machine (raylet) died.") from error
+            return failure(running.job, "lost", _text(error))
+        except ray.exceptions.RayError as error:
+            return failure(running.job, _kind(error), _text(error))
+        if isinstance(heard, Outcome):
+            return heard
+        if isinstance(heard, Begun):
+            running.begun = time.monotonic()
+        self._running[stream] = running
+        return heard
+
+    def _end_overdue(self) -> Iterator[Outcome]:
+        """End jobs that overrun their time and do not notice."""
+        import ray
+
+        limit = self._work.limit
+        if not limit:
+            return
+        latest = time.monotonic() - OVERRUN * limit - GRACE_SECONDS
+        for stream, running in list(self._running.items()):
+            if running.begun is not None and running.begun < latest:
+                del self._running[stream]
                 ray.cancel(stream, force=True)
+                yield failure(
+                    running.job,
+                    "time",
+                    f"TimeLimitError: more than {limit:g} seconds, and it had to be ended by force",
+                    {"total": time.monotonic() - running.begun},
+                )
+
+    def _look_after_nodes(self) -> Iterator[NodesChanged]:
+        if self._nodes and time.monotonic() - self._asked < NODES_SECONDS:
+            return
+        self._asked = time.monotonic()
+        nodes, offers = self._cluster.nodes()
+        if nodes == self._nodes:
+            return
+        self._nodes = nodes
+        if not self._wanted:
+            share = dataclasses.replace(self._resources, gpus=self._gpus)
+            try:
+                self.workers = fit(offers, share, 0).workers
+            except CampaignError:  # nothing fits now; Ray waits until a node comes
+                self.workers = 1
+        yield NodesChanged(nodes)
+
+    def _begin_again(self, trouble: str) -> Iterator[Outcome]:
+        """Start a cluster of ours again; what ran is lost.
+
+        Raises:
+            EvaluatorLostError: It is not ours, or dies again and again.
+        """
+        if not self._cluster.ours or self._restarts == RESTARTS:
+            often = f", for the {RESTARTS + 1}th time" if self._cluster.ours else ""
+            raise EvaluatorLostError(f"Ray is gone{often}: {trouble}. What was evaluated is stored.")
+        self._restarts += 1
+        lost = [running.job for running in self._running.values()]
+        self._running.clear()
+        self._nodes = ()
+        try:
+            self._cluster.stop()
+            self._cluster.start()
+        except CampaignError as error:
+            raise EvaluatorLostError(f"Ray is gone: {trouble}, and does not start again: {error}") from error
+        self._load()
+        for job in lost:
+            yield failure(job, "lost", f"the Ray cluster on this machine died: {trouble}")
+
+
+def _kind(error: Exception) -> Failure:
+    """Say what kind of failure an error of Ray's own is."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "memory"
+    # Raised where the work could not even begin there: it would fail the same way again.
+    deterministic = (
+        exceptions.RayTaskError,
+        exceptions.RuntimeEnvSetupError,
+        exceptions.TaskUnschedulableError,
+    )
+    return "error" if isinstance(error, deterministic) else "lost"
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 from moosearch.errors import DivergedError
 from moosearch.evaluation import Candidate, Constraint, Evaluation, Failure
 from moosearch.evaluators.allocator import keep_memory
+from moosearch.evaluators.attempt import Attempt
 from moosearch.evaluators.exam import Exam, sit
-from moosearch.evaluators.faults import kind_of
+from moosearch.evaluators.faults import kind_of, release_memory
 from moosearch.seeding import derive_seed
 
 if TYPE_CHECKING:
     import torch
 
     from moosearch.data import Dataset, Splits
-    from moosearch.training import CandidateSpec
-    from moosearch.training.train import Trained
+    from moosearch.training import CandidateSpec, Trained, Training
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Work:
         imports: Modules that register the user's own plug-ins.
         repeats: How often a search trains and measures a candidate.
         exam: How a confirmation judges on test images; None in a search, which never sees them.
-        limit: Seconds that a job may take, over all its attempts; 0 for no limit.
+        limit: Seconds that a job may take, over all its attempts, looked at after epochs; 0 for no limit.
         checkpoint: Seconds of training after which the end of an epoch is sent along with its weights, so
-            that the job can go on from there.
+            that the job can go on from there; 0 for every epoch.
     """
 
     seed: int
@@ -103,22 +103,34 @@ class Begun:
     host: str
     pid: int
 
+    @property
+    def number(self) -> int:
+        """The job's number."""
+        return self.job.number
+
 
 @dataclass(frozen=True)
 class EpochDone:
     """What is heard from a candidate in training.
 
     Attributes:
-        job: Who trains, and which training it is.
+        job: The job, without its checkpoint.
         epochs: How many epochs there will be.
         row: The row of the training history, with ``epoch`` from 1.
         checkpoint: What is needed to go on after this epoch; empty where the last one was kept not long ago.
+        replicate: Which training of a search it is, from 0.
     """
 
     job: Job
     epochs: int
     row: Mapping[str, float]
     checkpoint: bytes = b""
+    replicate: int = 0
+
+    @property
+    def number(self) -> int:
+        """Which training of the candidate it is: the job's number, or the replicate of a search."""
+        return self.job.number or self.replicate
 
 
 @dataclass(frozen=True)
@@ -164,7 +176,7 @@ def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun |
     Yields:
         A `Begun`, an `EpochDone` after every epoch, and the `Outcome` at the end.
     """
-    start = time.perf_counter()
+    attempt = Attempt(work, job)
     provenance: dict[str, Any] = {
         "seed": work.seed_of(job),
         "started": datetime.now(UTC).isoformat(),
@@ -174,10 +186,14 @@ def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun |
     yield Begun(_light(job), platform.node(), os.getpid())
     try:
         provenance |= versions()
-        yield from _train_and_measure(work, job, provenance, load or load_once)
+        yield from _train_and_measure(attempt, provenance, load or load_once)
+        return
     except (Exception, SystemExit) as error:  # a bad candidate is data, not the end of a campaign
-        seconds = {"total": time.perf_counter() - start}
-        yield failure(job, kind_of(error), traceback.format_exc(), seconds, provenance)
+        seconds = {"total": attempt.seconds}
+        outcome = failure(job, kind_of(error), traceback.format_exc(), seconds, provenance)
+    if outcome.evaluation.failure == "memory":
+        release_memory()  # the error is gone by now, and with it what its frames held
+    yield outcome
 
 
 def failure(
@@ -206,13 +222,14 @@ def _light(job: Job) -> Job:
 
 
 def _train_and_measure(
-    work: Work, job: Job, provenance: dict[str, Any], load: Load
+    attempt: Attempt, provenance: dict[str, Any], load: Load
 ) -> Generator[EpochDone | Outcome, None, None]:
     import torch
 
     from moosearch.registry import build
     from moosearch.training import CandidateSpec
 
+    work, job = attempt.work, attempt.job
     for module in work.imports:
         importlib.import_module(module)
     keep_memory()
@@ -223,23 +240,24 @@ def _train_and_measure(
     provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     spec: CandidateSpec = build(CandidateSpec, job.candidate.spec)
     splits = load(spec.dataset, device)
+    attempt.resume(versions(), device.type)
     measured = _search if work.exam is None else _confirm
-    yield (yield from measured(work, job, spec, splits, provenance))
+    yield (yield from measured(attempt, spec, splits, provenance))
 
 
 def _search(
-    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
+    attempt: Attempt, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
 ) -> Generator[EpochDone, None, Outcome]:
     """Train as often as asked for, and measure on validation images each time."""
     from moosearch.training import Subject
 
-    start, training = time.perf_counter(), 0.0
+    work, job = attempt.work, attempt.job
     objectives, metrics = build_objectives(work.objectives), build_objectives(work.metrics)
-    replicates: list[dict[str, float]] = []
-    for number in range(work.repeats):
-        before = time.perf_counter()
-        trained = yield from _trained(work, Job(job.candidate, number), spec, splits)
-        training += time.perf_counter() - before
+    replicates: list[dict[str, float]] = attempt.found.get("replicates", [])
+    first: dict[str, Any] = attempt.found.get("first", {})
+    for number in range(len(replicates), work.repeats):
+        measured = {"replicates": replicates, "first": first}
+        trained = yield from _trained(attempt, number, spec, splits, measured)
         subject = Subject(
             trained.net,
             splits.val,
@@ -248,9 +266,7 @@ def _search(
             derive_seed(work.seed, "judge"),
         )
         replicates.append(_measured([*objectives, *metrics], subject))
-        if number == 0:
-            first = trained
-    total = time.perf_counter() - start
+        first = first or _told(trained)
     values = {key: statistics.fmean(each[key] for each in replicates) for key in replicates[0]}
     several = work.repeats > 1
     evaluation = Evaluation(
@@ -259,24 +275,22 @@ def _search(
         objectives={key: values[key] for key in map(_key, objectives)},
         metrics={key: values[key] for key in map(_key, metrics)},
         violations={str(c): c.violation(values[c.key]) for c in work.constraints},
-        seconds={"train": training, "measure": total - training, "total": total},
+        seconds=_seconds(attempt),
         attempts=job.attempt,
-        provenance=provenance | _provenance(first),
+        provenance=provenance | first["provenance"],
         replicates=tuple(replicates) if several else (),
         intervals={} if several else _intervals(objectives, values, len(splits.val)),
     )
-    history = tuple(epoch.row() for epoch in first.history)
-    return Outcome(evaluation, _light(job), _checkpoints(first), history)
+    return Outcome(evaluation, _light(job), _saved(first["states"]), tuple(first["history"]))
 
 
 def _confirm(
-    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
+    attempt: Attempt, spec: "CandidateSpec", splits: "Splits", provenance: dict[str, Any]
 ) -> Generator[EpochDone, None, Outcome]:
     """Train once, and judge on test images."""
+    work, job = attempt.work, attempt.job
     assert work.exam is not None
-    start = time.perf_counter()
-    trained = yield from _trained(work, job, spec, splits)
-    between = time.perf_counter()
+    trained = yield from _trained(attempt, 0, spec, splits, {})
     images = splits.test.first(work.exam.images).to(splits.train.x.device)
     confirmed, judgment = sit(
         work.exam,
@@ -287,32 +301,85 @@ def _confirm(
         build_objectives(work.objectives),
         seed=derive_seed(work.seed, "judge, test"),
     )
-    end = time.perf_counter()
+    told = _told(trained)
     evaluation = Evaluation(
         job.candidate,
         "complete",
         objectives=confirmed,
-        seconds={"train": between - start, "measure": end - between, "total": end - start},
+        seconds=_seconds(attempt),
         attempts=job.attempt,
-        provenance=provenance | _provenance(trained),
+        provenance=provenance | told["provenance"],
     )
-    history = tuple(epoch.row() for epoch in trained.history)
-    return Outcome(evaluation, _light(job), _checkpoints(trained), history, judgment)
+    return Outcome(evaluation, _light(job), _saved(told["states"]), tuple(told["history"]), judgment)
 
 
 def _trained(
-    work: Work, job: Job, spec: "CandidateSpec", splits: "Splits"
+    attempt: Attempt,
+    replicate: int,
+    spec: "CandidateSpec",
+    splits: "Splits",
+    measured: Mapping[str, Any],
 ) -> Generator[EpochDone, None, "Trained"]:
-    from moosearch.training import train_by_epochs
+    """Train, or go on where an earlier attempt was.
 
-    epochs = train_by_epochs(spec, splits.train, splits.val, seed=work.seed_of(job))
-    while True:
-        try:
-            epoch = next(epochs)
-        except StopIteration as stop:
-            trained: Trained = stop.value
-            return trained
-        yield EpochDone(job, epoch.epochs, epoch.row())
+    Args:
+        attempt: This attempt.
+        replicate: Which training of a search it is.
+        spec: The candidate.
+        splits: The images.
+        measured: What is to be handed over to the next attempt besides the training.
+    """
+    job, earlier, before = attempt.job, attempt.training, time.perf_counter()
+    training = _started(attempt, replicate, spec, splits)
+    attempt.check("before training")
+    while not training.finished:
+        epoch = training.epoch()
+        attempt.training = earlier + time.perf_counter() - before
+        kept = attempt.keep({**measured, "state": training.state()}) if attempt.due() else b""
+        yield EpochDone(_light(job), epoch.epochs, epoch.row(), kept, replicate)
+        attempt.check(f"after epoch {epoch.epoch} of {epoch.epochs}")
+    trained = training.trained()
+    attempt.training = earlier + time.perf_counter() - before
+    return trained
+
+
+def _started(attempt: Attempt, replicate: int, spec: "CandidateSpec", splits: "Splits") -> "Training":
+    """Return the training where an earlier attempt left it, or before its first epoch."""
+    from moosearch.training import Training
+
+    work, job = attempt.work, attempt.job
+    seed = work.seed_of(Job(job.candidate, replicate) if work.exam is None else job)
+
+    def fresh() -> Training:
+        return Training(spec, splits.train, splits.val, seed=seed, parts=job.parts)
+
+    training, state = fresh(), attempt.found.pop("state", None)
+    if state is None:
+        return training
+    try:
+        training.load(state)
+    except Exception as error:
+        if kind_of(error) == "memory":
+            raise
+        return fresh()  # the user's own plug-in has changed since
+    return training
+
+
+def _seconds(attempt: Attempt) -> dict[str, float]:
+    total = attempt.seconds
+    return {"train": attempt.training, "measure": total - attempt.training, "total": total}
+
+
+def _told(trained: "Trained") -> dict[str, Any]:
+    """Return what is told of a training: the judged state, and the other one where it is of another epoch."""
+    states = {"weights": trained.net.state_dict()}
+    if trained.best != len(trained.history):
+        states[trained.other] = dict(trained.states[trained.other])
+    return {
+        "states": states,
+        "history": [epoch.row() for epoch in trained.history],
+        "provenance": {"best_epoch": trained.best, "precision": trained.precision},
+    }
 
 
 def _measured(objectives: list[Any], subject: Any) -> dict[str, float]:
@@ -341,17 +408,9 @@ def _intervals(objectives: list[Any], values: Mapping[str, float], images: int) 
     return found
 
 
-def _provenance(trained: "Trained") -> dict[str, Any]:
-    return {"best_epoch": trained.best, "precision": trained.precision}
-
-
-def _checkpoints(trained: "Trained") -> dict[str, bytes]:
-    """Write the judged checkpoint, and the other one where it comes from another epoch."""
+def _saved(states: Mapping[str, Mapping[str, "torch.Tensor"]]) -> dict[str, bytes]:
     from safetensors.torch import save
 
-    states = {"weights": trained.net.state_dict()}
-    if trained.best != len(trained.history):
-        states[trained.other] = trained.states[trained.other]
     return {
         name: save({key: tensor.cpu().contiguous() for key, tensor in state.items()})
         for name, state in states.items()

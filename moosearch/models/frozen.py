@@ -50,7 +50,7 @@ class FrozenTwin(RobustNet):
             memory_format: Of the trunk's convolutions.
         """
         nn.Module.__init__(self)
-        self.features = source.features
+        self.features, self.parts = source.features, source.parts
         self.normalize = copy.deepcopy(source.normalize)
         self.heads = copy.deepcopy(source.heads)
         trunk, folds = _folded(source.trunk)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from moosearch.models.parts import run_in_parts
+
 
 class Outputs(NamedTuple):
     """What one forward pass gives.
@@ -44,7 +46,14 @@ class Normalize(nn.Module):
 
 
 class RobustNet(nn.Module):
-    """Hard parameter sharing: ``f_m = h_m . g`` with a trunk g and a linear head h_m a task."""
+    """Hard parameter sharing: ``f_m = h_m . g`` with a trunk g and a linear head h_m a task.
+
+    Attributes:
+        parts: In how many parts the trunk is run, a power of two: more take less memory and more time, and
+            the outputs are the same up to rounding. It is no part of the state.
+    """
+
+    parts: int = 1
 
     def __init__(self, trunk: nn.Module, features: int, channels: int, groups: list[int]) -> None:
         """Put the network together.
@@ -63,7 +72,10 @@ class RobustNet(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of images in [0, 1], in their precision: (B, C, H, W) -> (B, o)."""
-        features: Tensor = self.trunk(self.normalize(x))
+        x_normal = self.normalize(x)
+        features: Tensor = (
+            self.trunk(x_normal) if self.parts == 1 else run_in_parts(self.trunk, x_normal, self.parts)
+        )
         return features.to(x.dtype)
 
     def head(self, features: Tensor, task: int) -> Tensor:

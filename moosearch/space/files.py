@@ -224,8 +224,21 @@ def option_label(option: Any) -> str:
 
 
 def dump(data: Any) -> str:
-    """Write plain data as YAML, keys in the given order, short lists on one line."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+    """Write plain data as YAML, keys in the given order, short lists on one line.
+
+    The last line is YAML's end of a document, by which `is_whole` knows that nothing was cut off.
+    """
+    return yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, explicit_end=True
+    )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there and ends as `dump` ends one."""
+    try:
+        return path.read_bytes().rstrip().endswith(b"\n...")
+    except OSError:
+        return False
 
 
 class _Dumper(yaml.SafeDumper):

@@ -2,7 +2,7 @@
 
 from moosearch.training.objectives import OBJECTIVES, Objective, Subject, key_of
 from moosearch.training.spec import CandidateSpec
-from moosearch.training.train import Epoch, Trained, train, train_by_epochs
+from moosearch.training.train import Epoch, Trained, Training, train
 
 __all__ = [
     "OBJECTIVES",
@@ -11,7 +11,7 @@ __all__ = [
     "Objective",
     "Subject",
     "Trained",
+    "Training",
     "key_of",
     "train",
-    "train_by_epochs",
 ]

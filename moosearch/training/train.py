@@ -1,12 +1,12 @@
 """Adversarial training of one candidate: perturb, one forward pass on each kind of image, loss, step."""
 
 import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from moosearch.attacks import perturb
 from moosearch.attacks.gradient import Pgd
@@ -18,6 +18,7 @@ from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
 from moosearch.training.spec import CandidateSpec
+from moosearch.training.state import Tree
 
 State = dict[str, Tensor]
 
@@ -81,13 +82,15 @@ class Trained:
 class Trainer:
     """A network with everything that a training step needs."""
 
-    def __init__(self, spec: CandidateSpec, images: Split, *, seed: int) -> None:
+    def __init__(self, spec: CandidateSpec, images: Split, *, seed: int, parts: int = 1) -> None:
         """Build and initialize the network.
 
         Args:
             spec: The candidate.
             images: Training images, on the device to train on.
             seed: Decides initialization and every random number of a step.
+            parts: In how many parts the trunk is run to save memory, a power of two: it changes results by
+                rounding alone.
         """
         training, self.device = spec.training, images.x.device
         self.training, self.tasks, self.seed = training, spec.dataset.tasks, seed
@@ -95,6 +98,7 @@ class Trainer:
         self.net = spec.build_network(derive_seed(seed, "initialization"))
         self.net.normalize.fit(*(moment.cpu() for moment in images.moments()))
         self.net.to(self.device).to(memory_format=self.numerics.memory_format).train()
+        self.net.parts = parts  # before it is copied
         with seeded_torch(derive_seed(seed, "criterion")):
             self.criterion = training.loss.criterion(self.net.features).to(self.device)
         self.average = make_average(self.net, training.average)
@@ -103,7 +107,7 @@ class Trainer:
             if training.attack.mode == "eval" and training.attack.eps > 0
             else None
         )
-        if training.numerics.compile:
+        if training.numerics.compile and parts == 1:
             torch.compiler.reset()  # what earlier candidates of this process compiled counts against a limit
             self.net.trunk.compile()
             if self.twin is not None:
@@ -191,6 +195,31 @@ class Trainer:
         means = {name: float(value) / seen for name, value in parts.items()}
         return Epoch(number, self.training.epochs, lr, mean, float(correct) / seen, means)
 
+    def state(self) -> Tree:
+        """Return all that the next steps depend on; the twin follows the network."""
+        return {
+            **{name: module.state_dict() for name, module in self._modules().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "noise": self.noise.get_state(),
+            "variation": self.variation.get_state(),
+            "done": self.done,
+        }
+
+    def load(self, state: Tree) -> None:
+        """Go on where `state` was called."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.noise.set_state(state["noise"])
+        self.variation.set_state(state["variation"])
+        self.done = state["done"]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules = {"net": self.net, "criterion": self.criterion, "average": self.average}
+        return {name: module for name, module in modules.items() if module is not None}
+
     def validate(self, images: Split) -> dict[str, float]:
         """Return clean and robust accuracy on validation images, in float32."""
         validation, attack = self.training.validation, self.training.attack
@@ -206,58 +235,95 @@ class Trainer:
         return {"clean_accuracy": fraction(correct_clean(net, some)), "robust_accuracy": fraction(right)}
 
 
-def train_by_epochs(
-    spec: CandidateSpec, images: Split, validation: Split | None = None, *, seed: int
-) -> Generator[Epoch, None, Trained]:
-    """Train a candidate from scratch, epoch by epoch.
+class Training:
+    """The training of a candidate, epoch by epoch; after any of them it can be left, and gone on with."""
 
-    Args:
-        spec: The candidate.
-        images: Training images, on the device to train on.
-        validation: Validation images, on the same device; None for no best checkpoint.
-        seed: Decides initialization, order of images and every random number of the attacks.
+    def __init__(
+        self,
+        spec: CandidateSpec,
+        images: Split,
+        validation: Split | None = None,
+        *,
+        seed: int,
+        parts: int = 1,
+    ) -> None:
+        """Prepare the first epoch.
 
-    Yields:
-        A row of the history after every epoch.
+        Args:
+            spec: The candidate.
+            images: Training images, on the device to train on.
+            validation: Validation images, on the same device; None for no best checkpoint.
+            seed: Decides initialization, order of images and every random number of the attacks.
+            parts: In how many parts the trunk is run to save memory, a power of two; in validation too, and
+                by the network that comes out.
+        """
+        self._spec, self._images, self._validation = spec, images, validation
+        self._trainer = Trainer(spec, images, seed=seed, parts=parts)
+        self._order = torch_generator(derive_seed(seed, "order"))
+        self._history: list[Epoch] = []
+        self._best: State = {}
+        self._best_epoch, self._highest = spec.training.epochs, -1.0
 
-    Returns:
-        What comes out.
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done."""
+        return len(self._history) == self._spec.training.epochs
 
-    Raises:
-        DivergedError: The loss is not finite.
-    """
-    training, every = spec.training, spec.training.validation.every
-    trainer = Trainer(spec, images, seed=seed)
-    order = torch_generator(derive_seed(seed, "order"))
-    history: list[Epoch] = []
-    states: dict[str, State] = {}
-    best, highest = training.epochs, -1.0
-    for number in range(1, training.epochs + 1):
-        epoch = trainer.epoch(number, images, order)
-        if validation is not None and every and (number % every == 0 or number == training.epochs):
-            accuracies = trainer.validate(validation)
+    def epoch(self) -> Epoch:
+        """Train on all images once more, validate where it is time to, and return the row of the history.
+
+        Raises:
+            DivergedError: The loss is not finite.
+        """
+        number, every = len(self._history) + 1, self._spec.training.validation.every
+        epoch = self._trainer.epoch(number, self._images, self._order)
+        due = every and (number % every == 0 or number == self._spec.training.epochs)
+        if self._validation is not None and due:
+            accuracies = self._trainer.validate(self._validation)
             epoch = dataclasses.replace(epoch, validation=accuracies)
-            if accuracies["robust_accuracy"] > highest:
-                best, highest = number, accuracies["robust_accuracy"]
-                states["best"] = _state(trainer.judged)
-        history.append(epoch)
-        yield epoch
-    states["last"] = _state(trainer.judged)
-    net = spec.build_network(seed=0).to(trainer.device)
-    net.load_state_dict(states.get(training.checkpoint, states["last"]))
-    precision = str(trainer.numerics.dtype).removeprefix("torch.")
-    return Trained(net.eval(), history, states, best, training.checkpoint, precision)
+            if accuracies["robust_accuracy"] > self._highest:
+                self._best_epoch, self._highest = number, accuracies["robust_accuracy"]
+                self._best = _state(self._trainer.judged)
+        self._history.append(epoch)
+        return epoch
+
+    def trained(self) -> Trained:
+        """Return what comes out after the last epoch."""
+        training, trainer = self._spec.training, self._trainer
+        states = {"best": self._best} if self._best else {}
+        states["last"] = _state(trainer.judged)
+        net = self._spec.build_network(seed=0).to(trainer.device)
+        net.load_state_dict(states.get(training.checkpoint, states["last"]))
+        net.parts = trainer.net.parts
+        precision = str(trainer.numerics.dtype).removeprefix("torch.")
+        return Trained(net.eval(), self._history, states, self._best_epoch, training.checkpoint, precision)
+
+    def state(self) -> Tree:
+        """Return all that the next epochs depend on. Tensors are those that training changes: pack them."""
+        return {
+            "trainer": self._trainer.state(),
+            "order": self._order.get_state(),
+            "history": [vars(epoch) for epoch in self._history],
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+            "highest": self._highest,
+        }
+
+    def load(self, state: Tree) -> None:
+        """Go on where a training of the same spec, images and seed was when its `state` was called."""
+        self._trainer.load(state["trainer"])
+        self._order.set_state(state["order"])
+        self._history = [Epoch(**row) for row in state["history"]]
+        self._best = {name: tensor.to(self._trainer.device) for name, tensor in state["best"].items()}
+        self._best_epoch, self._highest = state["best_epoch"], state["highest"]
 
 
 def train(spec: CandidateSpec, images: Split, validation: Split | None = None, *, seed: int) -> Trained:
-    """Train a candidate from scratch to the end; see `train_by_epochs`."""
-    epochs = train_by_epochs(spec, images, validation, seed=seed)
-    while True:
-        try:
-            next(epochs)
-        except StopIteration as stop:
-            trained: Trained = stop.value
-            return trained
+    """Train a candidate from scratch to the end; see `Training`."""
+    training = Training(spec, images, validation, seed=seed)
+    while not training.finished:
+        training.epoch()
+    return training.trained()
 
 
 def _state(net: RobustNet) -> State:

@@ -44,13 +44,31 @@ def space_of():
     return lambda node: SearchSpace.parse(node, Spec)
 
 
+class Generations:
+    """A steady-state search driven like a generational one: all are asked for before the first is told."""
+
+    def __init__(self, search, population):
+        self.search, self.population, self.asked = search, population, []
+
+    def ask(self):
+        asked = (self.search.ask() for _ in range(self.population))
+        self.asked = [candidate for candidate in asked if candidate is not None]
+        return self.asked
+
+    def tell(self, losses, violations):
+        for candidate, row, violation in zip(self.asked, losses, violations, strict=True):
+            self.search.tell(candidate.id, row, violation)
+
+
 @pytest.fixture(scope="session")
 def start():
-    """Return a function that starts a search of a registered algorithm."""
+    """Return a function that starts a search of a registered algorithm, to be driven by generations."""
 
     def start(name, space, population=6, seed=0, violations=1, objectives=2, **settings):
         problem = SearchProblem(space, objectives, violations, population, seed)
-        return ALGORITHMS.get(name)(**settings).start(problem)
+        algorithm = ALGORITHMS.get(name)(**settings)
+        search = algorithm.start(problem)
+        return Generations(search, population) if algorithm.steady else search
 
     return start
 

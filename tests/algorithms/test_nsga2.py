@@ -50,7 +50,7 @@ def trade_off(candidates):
 
 def survivors(search):
     """What pymoo has kept: losses and violations."""
-    population = search._algorithm.pop
+    population = search.breeder._algorithm.pop
     return population.get("F"), population.get("G")
 
 
@@ -95,7 +95,7 @@ def test_it_beats_random_search_at_the_same_budget(space_of, start, drive):
 
 
 def test_parents_are_chosen_by_tournament_on_rank_and_crowding(space_of, start):
-    selection = start("nsga2", space_of(NODE))._algorithm.mating.selection
+    selection = start("nsga2", space_of(NODE)).breeder._algorithm.mating.selection
     assert isinstance(selection, TournamentSelection)
     assert selection.func_comp is binary_tournament
 
@@ -138,7 +138,7 @@ def test_children_are_bred_from_what_was_trained(space_of, start, drive):
     search = start("nsga2", space)
     drive(search, toy, 5)
     numbers = {path: gene for path, gene in space.genes().items() if not isinstance(gene, Choice)}
-    for code in search._algorithm.pop.get("X"):
+    for code in search.breeder._algorithm.pop.get("X"):
         for path, gene in numbers.items():
             assert code[path] == gene.encode(gene.decode(code[path]))
 
@@ -278,7 +278,7 @@ def test_integers_of_few_values_do_mutate():
     for _ in range(20):
         candidates = search.ask()
         depths = np.array([c.spec["depth"] for c in candidates])
-        parents = search._algorithm.pop
+        parents = search.breeder._algorithm.pop
         if parents is not None and len({parent.X["depth"] for parent in parents}) == 1:
             mutated += int((depths != 2).sum())
         x = np.array([c.spec["x"] for c in candidates])

@@ -117,9 +117,9 @@ def test_going_on_after_a_kill_trains_nothing_twice(folder, confirmed, monkeypat
     jobs = []
     real = work._train_and_measure
 
-    def counting(todo, job, *arguments):
-        jobs.append((job.candidate.id, job.number))
-        return real(todo, job, *arguments)
+    def counting(attempt, *arguments):
+        jobs.append((attempt.job.candidate.id, attempt.job.number))
+        return real(attempt, *arguments)
 
     monkeypatch.setattr(work, "_train_and_measure", counting)
     with pytest.raises(StopError):
@@ -195,7 +195,7 @@ def test_what_is_wrong_is_said_before_anything_is_trained(cli, folder):
 
 
 def test_a_second_process_is_refused(folder):
-    with moosearch.Campaign(folder).folder.lock(), pytest.raises(CampaignError, match="another process"):
+    with moosearch.Campaign(folder).folder.lock(), pytest.raises(CampaignError, match="is being run by"):
         confirm(folder, overrides=OVERRIDES)
 
 
@@ -203,10 +203,10 @@ def test_a_training_that_fails_is_counted_and_left_out(cli, folder, confirmed, m
     victim = confirmed.front.knee().candidate.id
     real = work._train_and_measure
 
-    def diverging(todo, job, *arguments):
-        if (job.candidate.id, job.number) == (victim, 2):
+    def diverging(attempt, *arguments):
+        if (attempt.job.candidate.id, attempt.job.number) == (victim, 2):
             raise RuntimeError("diverged")
-        return real(todo, job, *arguments)
+        return real(attempt, *arguments)
 
     monkeypatch.setattr(work, "_train_and_measure", diverging)
     code, out, _ = cli("confirm", folder, *OPTIONS)
@@ -224,7 +224,7 @@ def test_a_training_that_fails_is_counted_and_left_out(cli, folder, confirmed, m
 
 
 def test_a_member_whose_trainings_all_failed_is_shown_as_such(cli, folder, monkeypatch):
-    def diverging(todo, job, *arguments):
+    def diverging(*arguments):
         raise RuntimeError("diverged")
 
     monkeypatch.setattr(work, "_train_and_measure", diverging)
@@ -243,9 +243,9 @@ class Forbidden:
 def no_test_images(monkeypatch):
     real = Digits.load
     monkeypatch.setattr(Digits, "load", lambda self: Splits(real(self).train, real(self).val, Forbidden()))
-    work._splits.cache_clear()
+    work.load_once.cache_clear()
     yield
-    work._splits.cache_clear()
+    work.load_once.cache_clear()
 
 
 @pytest.mark.usefixtures("no_test_images")

@@ -54,7 +54,9 @@ def campaign(finished, tmp_path):
         for number, (clean, robust) in enumerate(zip(CLEAN, ROBUST, strict=True), start=1):
             masked = identity == ids[-1] and number == 2
             write(root, identity, number, clean=clean, robust=robust - place / 100, masked=masked)
-    (root / "confirmed/plan.json").write_text(json.dumps({"members": dict.fromkeys(ids, 3)}))
+    (root / "confirmed/plan.json").write_text(
+        json.dumps({"spec": {}, "settings": {}, "members": dict.fromkeys(ids, 3)})
+    )
     return moosearch.Campaign(root)
 
 

@@ -1,14 +1,22 @@
 """The study is readable by Optuna itself, as it stands."""
 
+import contextlib
+import shutil
+import sqlite3
+
 import optuna
 import pytest
 
+import moosearch
+from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.ledger import Ledger
 from moosearch.errors import CampaignError
+from moosearch.evaluation import Candidate
+from moosearch.evaluators import Job
 
 
 def test_optuna_reads_the_campaign(finished):
-    study = optuna.load_study(study_name="tiny", storage=finished.folder.storage)
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{finished.folder.study}")
     assert [d.name for d in study.directions] == ["MAXIMIZE", "MAXIMIZE", "MINIMIZE"]
     assert study.metric_names == ["clean_accuracy", "robust_accuracy", "flops"]
     assert len(study.trials) == 8
@@ -22,16 +30,57 @@ def test_optuna_reads_the_campaign(finished):
     assert {trial.user_attrs["candidate"] for trial in study.best_trials} == ours
 
 
-def test_a_foreign_study_is_refused(tmp_path):
-    storage = f"sqlite:///{tmp_path / 'foreign.db'}"
-    optuna.create_study(storage=storage, study_name="foreign")
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose study is still to be written."""
+    folder = CampaignFolder(tmp_path)
+    folder.spec.write_text("campaign: {name: c}\n")
+    return folder
+
+
+def test_a_foreign_study_is_refused(folder):
+    optuna.create_study(storage=f"sqlite:///{folder.study}", study_name="foreign")
     with pytest.raises(CampaignError, match="not the study of a campaign"):
-        Ledger.open(storage)
+        Ledger.open(folder)
 
 
-def test_a_newer_format_is_refused(tmp_path):
-    storage = f"sqlite:///{tmp_path / 'newer.db'}"
-    study = optuna.create_study(storage=storage, study_name="newer")
+def test_a_newer_format_is_refused(folder):
+    study = optuna.create_study(storage=f"sqlite:///{folder.study}", study_name="newer")
     study.set_user_attr("header", {"format": 999})
     with pytest.raises(CampaignError, match="another version"):
-        Ledger.open(storage)
+        Ledger.open(folder)
+
+
+def test_an_id_that_is_a_path_is_refused(finished, tmp_path):
+    root = shutil.copytree(finished.folder.root, tmp_path / "c")
+    with contextlib.closing(sqlite3.connect(root / "study.db")) as database, database:
+        database.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'candidate' AND trial_id = 3",
+            ['"../../x"'],
+        )
+    with pytest.raises(CampaignError, match="no id of a candidate"):
+        _ = moosearch.Campaign(root).evaluations
+
+
+@pytest.mark.parametrize("identity", ["../../../x", "0123456789ab/..", "0123456789ab\n", "0123456789AB", ""])
+def test_an_id_that_is_none_is_no_path(tmp_path, identity):
+    folder = CampaignFolder(tmp_path)
+    for path in (folder.weights, folder.history, folder.retrainings):
+        with pytest.raises(CampaignError, match="no id of a candidate"):
+            path(identity)
+    with pytest.raises(CampaignError, match="no id of a candidate"):
+        folder.checkpoint(Job(Candidate(identity, {}, {})))
+
+
+def test_what_a_link_points_to_is_not_deleted(tmp_path):
+    outside = tmp_path / "outside"
+    (outside / "0123456789ab").mkdir(parents=True)
+    (outside / "0123456789ab" / "mine").write_text("mine")
+    folder = CampaignFolder(tmp_path / "c")
+    folder.create()
+    (folder.models / "aaaaaaaaaaaa").symlink_to(outside / "0123456789ab")
+    (folder.models / "bbbbbbbbbbbb").mkdir()
+    (folder.models / "not a candidate").mkdir()
+    folder.keep_models([])
+    assert [path.name for path in folder.models.iterdir()] == ["not a candidate"]
+    assert (outside / "0123456789ab" / "mine").read_text() == "mine"

@@ -1,5 +1,6 @@
 """What is drawn while a campaign runs."""
 
+import dataclasses
 import io
 
 from rich.console import Console
@@ -8,7 +9,9 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.plan import make_plan
 from moosearch.campaign.progress import TerminalProgress
 from moosearch.campaign.run import run
+from moosearch.campaign.stop import Stop
 from moosearch.errors import Place
+from moosearch.evaluators import Begun, EpochDone, Job, Outcome
 from moosearch.space.files import Document
 
 
@@ -50,3 +53,69 @@ def test_going_on_says_what_is_known(tiny, tmp_path):
     text, _ = draw(tiny(), tmp_path / "c", terminal=False)
     assert "8 of them known already" in text
     assert "left" not in text
+
+
+def told(tiny, finished, *, terminal, stop=None):
+    """A display that was told of a campaign's start; and what it has drawn, and draws now."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
+    progress = TerminalProgress(console, stop)
+    progress.started(make_plan(Document(tiny(), Place("tiny.yaml"))), 0, 2)
+
+    def now():
+        with console.capture() as capture:
+            console.print(progress._draw())
+        return capture.get()
+
+    return progress, stream, now
+
+
+def test_what_runs_is_what_begun(tiny, finished):
+    progress, _, now = told(tiny, finished, terminal=True)
+    one, two = (Job(e.candidate) for e in finished.evaluations[:2])
+    for job in (one, two):
+        progress.begun(Begun(job, "h", 1))
+    progress.epoch_done(EpochDone(dataclasses.replace(one, number=1), 9, {"epoch": 4.0}))
+    assert "running 2" in now()
+    assert f"{one.candidate.id} epoch 4/9 of training 2" in now()
+    assert "tried again" not in now()
+    progress.evaluated(finished.evaluations[0])
+    assert "running 1" in now()
+    assert one.candidate.id not in now()
+
+
+def test_a_further_try_is_shown(tiny, finished):
+    progress, stream, now = told(tiny, finished, terminal=False)
+    job = Job(finished.evaluations[0].candidate)
+    lost = dataclasses.replace(finished.evaluations[0], status="failed", error="x\nWorkerDied: [gone]")
+    progress.begun(Begun(job, "h", 1))
+    progress.retried(Outcome(lost, job))
+    assert "tried again 1" in now()
+    assert "running 0" in now()
+    progress.begun(Begun(dataclasses.replace(job, attempt=2), "h", 2))
+    assert f"{job.candidate.id} attempt 2" in now()
+    said = f"candidate {job.candidate.id} is tried again, attempt 1 failed: WorkerDied: [gone]"
+    assert said in stream.getvalue()
+
+
+def test_stopping_is_shown(tiny, finished):
+    stop = Stop()
+    _, _, now = told(tiny, finished, terminal=True, stop=stop)
+    assert "stopping" not in now()
+    stop.request()
+    assert "stopping: what runs is finished" in now()
+
+
+def test_a_search_without_generations_counts_what_is_done(tiny, finished):
+    """A steady-state search starts no generation, and knows of some whose turn has not come."""
+    progress, stream, now = told(tiny, finished, terminal=False)
+    progress.generation_started(1, [])
+    for evaluation in finished.evaluations[:6]:
+        progress.evaluated(evaluation)
+    progress.generation_finished(1, finished.evaluations[:4])
+    assert "6/8" in now()
+    assert "generation 2/2" in now()
+    assert "generation 1/2: 4 candidates, 0 failed" in stream.getvalue()
+    progress.generation_finished(2, finished.evaluations)
+    assert "8/8" in now()
+    assert "generation 2/2" in now()

@@ -37,9 +37,9 @@ def count_trainings(monkeypatch):
     trained = []
     real = work._train_and_measure
 
-    def counting(work, job, *arguments):
-        trained.append(job.candidate.id)
-        return real(work, job, *arguments)
+    def counting(attempt, *arguments):
+        trained.append(attempt.job.candidate.id)
+        return real(attempt, *arguments)
 
     monkeypatch.setattr(work, "_train_and_measure", counting)
     return trained
@@ -171,7 +171,7 @@ def test_a_second_process_is_refused(tiny, tmp_path):
     assert not folder.running
     with folder.lock():
         assert folder.running
-        with pytest.raises(CampaignError, match="another process"):
+        with pytest.raises(CampaignError, match="is being run by"):
             run(plan_of(tiny()), folder)
     assert not folder.running
 
@@ -196,7 +196,7 @@ def test_constraints_are_measured_stored_and_kept(tiny, tmp_path):
         assert violation == (evaluation.metrics["parameters"] - bound) / bound
     assert any(not e.feasible for e in campaign.evaluations)
     assert all(e.metrics["parameters"] <= bound for e in campaign.front)
-    study = optuna.load_study(study_name="tiny", storage=campaign.folder.storage)
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{campaign.folder.study}")
     assert {t.number for t in study.best_trials} == {
         t.number
         for t in study.trials
@@ -312,7 +312,7 @@ def test_observer_hears_everything_in_order(tiny, tmp_path):
 def test_evaluations_survive_the_ledger(finished):
     from moosearch.campaign.ledger import Header, Ledger
 
-    again = Ledger.open(finished.folder.storage)
+    again = Ledger.open(finished.folder)
     assert dataclasses.asdict(again.header) == dataclasses.asdict(finished.header)
     assert isinstance(again.header, Header)
     assert again.evaluations() == finished.evaluations

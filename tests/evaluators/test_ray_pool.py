@@ -12,36 +12,7 @@ from moosearch.campaign.campaign import confirm
 from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError
 
-SPACE = {
-    "campaign": {
-        "name": "rays",
-        "objectives": [
-            "clean_accuracy",
-            {"name": "robust_accuracy", "attacks": [{"name": "pgd", "eps": 0.1, "steps": 2}]},
-            "flops",
-        ],
-        "budget": {"population": 4, "generations": 2},
-    },
-    "candidate": {
-        "dataset": "digits",
-        "architecture": {"name": "small_cnn", "width": {"integer": [2, 8, 2]}, "depth": 2},
-        "training": {
-            "epochs": 1,
-            "batch_size": 256,
-            "loss": {"choice": ["cross_entropy", "trades"]},
-            "optimizer": {"lr": {"log_real": [0.01, 0.3]}},
-        },
-    },
-}
-
-pytestmark = [
-    pytest.mark.ray,
-    # Ray's own subprocess and socket handling, at shutdown.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +24,9 @@ def cluster(tmp_path_factory):
     sys.path.insert(0, str(modules))
     ray.init(
         address="local",
-        num_cpus=2,
+        num_cpus=4,
+        num_gpus=1,  # says who decides: nothing runs on it
+        resources={"a100": 1},
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
@@ -65,11 +38,110 @@ def cluster(tmp_path_factory):
     sys.path.remove(str(modules))
 
 
-def test_one_worker_two_workers_and_serial_agree(cluster, tmp_path):
+WITNESS = '''
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from moosearch.data import DATASETS
+from moosearch.data.digits import Digits
+from moosearch.losses import LOSSES, Stateless, Terms
+
+
+def note(log, *words):
+    with Path(log).open("a") as file:
+        print(*words, file=file)
+
+
+@DATASETS.register("witnessed")
+@dataclass(frozen=True, kw_only=True)
+class Witnessed(Digits):
+    """Notes who reads it."""
+    log: str
+
+    def load(self):
+        note(self.log, "read", os.getpid())
+        return super().load()
+
+
+@LOSSES.register("witness")
+@dataclass(frozen=True)
+class Witness(Stateless):
+    """Notes where it is, and takes its time."""
+    log: str
+    seconds: float = 0.0
+    needs_clean: ClassVar[bool] = False
+
+    def terms(self, clean, adversarial, labels):
+        note(self.log, "ran", os.getpid(), torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        time.sleep(self.seconds)
+        return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
+'''
+
+
+@pytest.fixture
+def witness(cluster, space, tmp_path):
+    """A space whose data and loss note what happens, and what they noted."""
+    (cluster / "witness.py").write_text(WITNESS)
+    log = tmp_path / "log"
+    space["imports"] = ["witness"]
+    space["candidate"]["dataset"] = {"name": "witnessed", "log": str(log)}
+    space["candidate"]["training"]["loss"] = {"name": "witness", "log": str(log)}
+    yield space, lambda: [line.split() for line in log.read_text().splitlines()]
+    from moosearch.data import DATASETS
+    from moosearch.losses import LOSSES
+
+    DATASETS._classes.pop("witnessed", None)
+    LOSSES._classes.pop("witness", None)
+    sys.modules.pop("witness", None)
+
+
+def test_images_are_read_once_and_four_workers_share_a_gpu(witness, tmp_path):
+    space, noted = witness
+    nodes = []
+
+    class Recorder(Observer):
+        def nodes_changed(self, seen):
+            nodes.append(seen)
+
+    settings = ["campaign.budget={population: 6, generations: 1}"]
+    resources = "campaign.resources={cpus: 1, gpus: auto, custom: {a100: 0.25}}"
+    shared = moosearch.search(
+        space, out=tmp_path / "ray", overrides=[*settings, resources], observer=Recorder()
+    )
+    assert [line[1] for line in noted() if line[0] == "read"] == [str(os.getpid())]
+    ran = {tuple(line[1:]) for line in noted() if line[0] == "ran"}
+    assert len({pid for pid, _, _ in ran}) == 4
+    assert {(threads, gpu) for _, threads, gpu in ran} == {("1", "0")}
+    assert [[(node.alive, node.cpus, node.gpus) for node in seen] for seen in nodes] == [[(True, 4, 1)]]
+    serial = moosearch.search(
+        space, out=tmp_path / "serial", overrides=[*settings, "campaign.evaluator=serial"]
+    )
+    assert shared.folder.front.read_text() == serial.folder.front.read_text()
+
+
+def test_a_job_that_does_not_see_the_time_is_ended(witness, tmp_path, monkeypatch):
+    space, _ = witness
+    space["candidate"]["training"]["loss"]["seconds"] = {"choice": [0.0, 600.0]}
+    space["candidate"]["training"]["optimizer"] = {"lr": 0.1}
+    space["candidate"]["architecture"]["width"] = 4
+    space["campaign"]["budget"] = {"population": 2, "generations": 1}
+    monkeypatch.setattr("moosearch.evaluators.ray_pool.GRACE_SECONDS", 0.0)
+    campaign = moosearch.search(space, out=tmp_path / "c", overrides=["campaign.limits.seconds=30"])
+    found = {e.candidate.genome["training.loss.seconds"]: e for e in campaign.evaluations}
+    assert (found[600.0].failure, found[600.0].attempts) == ("time", 1)
+    assert "by force" in found[600.0].error
+    assert found[0.0].status == "complete"
+
+
+def test_one_worker_two_workers_and_serial_agree(cluster, space, tmp_path):
     fronts = {}
     for evaluator in ("serial", "{name: ray, workers: 1}", "{name: ray, workers: 2}"):
         campaign = moosearch.search(
-            SPACE,
+            space,
             out=tmp_path / str(len(fronts)),
             overrides=[f"campaign.evaluator={evaluator}"],
         )
@@ -79,7 +151,7 @@ def test_one_worker_two_workers_and_serial_agree(cluster, tmp_path):
     assert len(set(fronts.values())) == 1
 
 
-def test_a_confirmation_is_the_same_on_ray(cluster, tmp_path):
+def test_a_confirmation_is_the_same_on_ray(cluster, space, tmp_path):
     """Several trainings of one candidate at a time, with their epochs."""
     heard = []
 
@@ -89,7 +161,7 @@ def test_a_confirmation_is_the_same_on_ray(cluster, tmp_path):
 
     settings = "campaign.confirmation={attacks: [fgsm], seeds: 2, images: 50}"
     moosearch.search(
-        SPACE, out=tmp_path / "c", overrides=["campaign.evaluator=serial", "campaign.budget.generations=1"]
+        space, out=tmp_path / "c", overrides=["campaign.evaluator=serial", "campaign.budget.generations=1"]
     )
     found = {}
     for evaluator in ("serial", "{name: ray, workers: 2}"):
@@ -110,7 +182,7 @@ def test_a_confirmation_is_the_same_on_ray(cluster, tmp_path):
     assert len(first) == 2
 
 
-def test_a_worker_that_dies_is_a_failed_candidate(cluster, tmp_path):
+def test_a_worker_that_dies_is_a_failed_candidate(cluster, space, tmp_path):
     (cluster / "deadly.py").write_text(
         textwrap.dedent(
             """
@@ -135,11 +207,14 @@ def test_a_worker_that_dies_is_a_failed_candidate(cluster, tmp_path):
             """
         )
     )
-    space = {**SPACE, "imports": ["deadly"]}
+    space = {**space, "imports": ["deadly"]}
     campaign = moosearch.search(
         space,
         out=tmp_path / "c",
-        overrides=["candidate.training.loss={name: deadly, kills: {choice: [true, false]}}"],
+        overrides=[
+            "candidate.training.loss={name: deadly, kills: {choice: [true, false]}}",
+            "campaign.limits.retries.lost=1",
+        ],
     )
     from moosearch.losses import LOSSES
 
@@ -149,21 +224,22 @@ def test_a_worker_that_dies_is_a_failed_candidate(cluster, tmp_path):
         killed = evaluation.candidate.genome["training.loss.kills"]
         assert (evaluation.status == "failed") == killed
         assert not killed or "WorkerCrashedError" in evaluation.error
+        assert (evaluation.failure, evaluation.attempts) == (("lost", 2) if killed else ("", 1))
     assert {e.status for e in campaign.evaluations} == {"complete", "failed"}
 
 
-@pytest.mark.parametrize("resources", ["cpus: 64", "gpus: 1"])
-def test_resources_that_do_not_exist_are_refused_at_once(cluster, tmp_path, resources):
+@pytest.mark.parametrize("resources", ["cpus: 64", "gpus: 2", "custom: {a10: 1}"])
+def test_resources_that_do_not_exist_are_refused_at_once(cluster, space, tmp_path, resources):
     with pytest.raises(CampaignError, match="a candidate asks for"):
-        moosearch.search(SPACE, out=tmp_path / "c", overrides=[f"campaign.resources={{{resources}}}"])
+        moosearch.search(space, out=tmp_path / "c", overrides=[f"campaign.resources={{{resources}}}"])
 
 
-def test_serial_needs_no_ray(tmp_path):
+def test_serial_needs_no_ray(space, tmp_path):
     program = f"""
         import sys
         sys.modules["ray"] = None
         import moosearch
-        campaign = moosearch.search({SPACE!r}, out={str(tmp_path / "c")!r},
+        campaign = moosearch.search({space!r}, out={str(tmp_path / "c")!r},
             overrides=["campaign.evaluator=serial", "campaign.budget.generations=1"])
         assert len(campaign.evaluations) == 4
         assert all(e.status == "complete" for e in campaign.evaluations)

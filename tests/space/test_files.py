@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moosearch.errors import SpecError
-from moosearch.space.files import dump, load, option_label, override, parse
+from moosearch.space.files import dump, is_whole, load, option_label, override, parse
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=200)
 
@@ -256,7 +256,17 @@ def test_dumped_text_that_looks_like_a_number_stays_text():
 def test_dump_keeps_the_order_of_keys_and_writes_no_anchors():
     shared = {"x": 1}
     text = dump({"b": shared, "a": shared})
-    assert text == "b: {x: 1}\na: {x: 1}\n"
+    assert text == "b: {x: 1}\na: {x: 1}\n...\n"
+
+
+def test_a_file_that_was_cut_off_is_told_from_a_whole_one(tmp_path):
+    text, path = dump({"a": 1, "b": [0.5, {"c": "..."}]}), tmp_path / "f.yaml"
+    assert not is_whole(path)
+    for length in range(len(text)):
+        path.write_text(text[:length])
+        assert is_whole(path) == (length == len(text) - 1)  # which is without the end of the last line
+    path.write_text(text)
+    assert is_whole(path)
 
 
 DOCUMENT = """\

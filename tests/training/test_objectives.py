@@ -162,7 +162,7 @@ def test_a_candidate_is_measured_on_validation_images_and_never_on_test_images(m
         "moosearch.training.objectives.correct_clean",
         lambda _, images: measured.append(images) or torch.arange(7) < 3,
     )
-    work._splits.cache_clear()  # it keeps the datasets of other tests, and must not keep this one
+    work.load_once.cache_clear()  # it keeps the datasets of other tests, and must not keep this one
     try:
         candidate = Candidate(
             "0123456789ab",
@@ -177,7 +177,7 @@ def test_a_candidate_is_measured_on_validation_images_and_never_on_test_images(m
         *_, outcome = work.evaluate(todo, work.Job(candidate))
         evaluation = outcome.evaluation
     finally:
-        work._splits.cache_clear()
+        work.load_once.cache_clear()
     assert evaluation.status == "complete", evaluation.error
     assert evaluation.objectives["clean_accuracy"] == 3 / 7
     assert evaluation.objectives["robust_accuracy"] * 7 == pytest.approx(

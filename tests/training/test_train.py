@@ -18,7 +18,7 @@ from moosearch.losses.classification import Trades
 from moosearch.models.alexnet import AlexNet
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.seeding import derive_seed, torch_generator
-from moosearch.training import CandidateSpec, numerics, train, train_by_epochs
+from moosearch.training import CandidateSpec, Training, numerics, train
 from moosearch.training.numerics import NumericsSpec
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
 from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec
@@ -337,11 +337,19 @@ def test_validation_does_not_change_the_training(digits):
 
 
 def test_epochs_come_one_by_one(few):
-    epochs = train_by_epochs(spec(epochs=2), few, seed=0)
-    assert next(epochs).epoch == 1
-    assert next(epochs).epoch == 2
-    with pytest.raises(StopIteration):
-        next(epochs)
+    training = Training(spec(epochs=2), few, seed=0)
+    assert [training.epoch().epoch, training.finished] == [1, False]
+    assert [training.epoch().epoch, training.finished] == [2, True]
+
+
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_parts_hold_for_the_attack_validation_and_what_comes_out(few, average):
+    training = Training(spec(attack=Pgd(steps=1), average=average), few, few, seed=0, parts=4)
+    trainer = training._trainer
+    assert trainer.net.parts == trainer.twin.parts == trainer.judged.parts == 4
+    training.epoch()
+    assert training.trained().net.parts == 4
+    assert train(spec(), few, seed=0).net.parts == 1
 
 
 def test_moving_average_of_weights_is_what_is_judged(few):

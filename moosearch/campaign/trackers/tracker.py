@@ -1,13 +1,17 @@
 """What a tracker is: it opens an observer that writes to somebody else's system."""
 
+import importlib.util
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from moosearch.errors import CampaignError
 from moosearch.registry import Registry
 
 if TYPE_CHECKING:
     from moosearch.campaign.folder import CampaignFolder
     from moosearch.campaign.observer import Observer
+    from moosearch.evaluation import Evaluation
 
 
 class Tracker(Protocol):
@@ -27,3 +31,28 @@ class Tracker(Protocol):
 
 
 TRACKERS: Registry[Tracker] = Registry("tracker")
+
+
+def require(module: str) -> None:
+    """Check that a tracker's library is installed; the extra has the same name.
+
+    Raises:
+        CampaignError: It is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise CampaignError(
+            f"campaign.trackers: {module} is not installed: pip install 'moosearch[{module}]'."
+        )
+
+
+def past(folder: "CampaignFolder") -> "Iterator[Evaluation]":
+    """Yield what was evaluated before: a tracker that joins late, or missed the end of one, catches up."""
+    from moosearch.campaign.events import read_events
+    from moosearch.evaluation import Evaluation
+
+    for event in read_events(folder.events):
+        if event["event"] == "evaluated":
+            try:
+                yield Evaluation.of(event)
+            except (KeyError, TypeError):  # another hand wrote it
+                continue

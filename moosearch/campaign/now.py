@@ -1,0 +1,252 @@
+"""What a campaign's log says of now: folded from its events, and read from its end alone."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moosearch.evaluators.evaluator import Node
+
+BLOCK = 2**18
+"""Bytes that are read first from the end of a log; four times as many where they do not suffice."""
+
+
+@dataclass
+class RunningJob:
+    """A job that runs.
+
+    Attributes:
+        candidate: Its candidate's id.
+        number: Its number; 0 in a search.
+        attempt: Which try it is, from 1.
+        host: Name of the machine.
+        pid: Id of the process.
+        since: When it began, ISO 8601.
+        epoch: Epochs that are done of the training it is in.
+        epochs: How many there will be; 0 until one is done.
+        training: Which training it is in, from 0, where a candidate is trained several times.
+    """
+
+    candidate: str
+    number: int
+    attempt: int
+    host: str
+    pid: int
+    since: str
+    epoch: int = 0
+    epochs: int = 0
+    training: int = 0
+
+
+@dataclass
+class Now:
+    """What the events of a log, one after the other, leave.
+
+    Attributes:
+        opened: When the last process opened the log, ISO 8601; empty in an empty log.
+        host: On which machine it runs.
+        pid: Its id.
+        user: Who runs it; empty where nobody knows.
+        since: When its work started; empty until then.
+        last: When something was heard last.
+        confirming: Whether it confirms, rather than searches.
+        workers: Jobs at a time.
+        done: Jobs that it brought to their end.
+        jobs: What runs.
+        nodes: Machines.
+        retries: How often jobs were tried again, over all processes, by what went wrong.
+        ended: Why it ended: ``finished``, or the reason of a stop; empty where it said nothing.
+    """
+
+    opened: str = ""
+    host: str = ""
+    pid: int = 0
+    user: str = ""
+    since: str = ""
+    last: str = ""
+    confirming: bool = False
+    workers: int = 0
+    done: int = 0
+    jobs: list[RunningJob] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    retries: dict[str, int] = field(default_factory=dict)
+    ended: str = ""
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take in an event; one that is not as it should be changes nothing."""
+        # OverflowError: the whole number of an infinity.
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            time = shown(event["time"])
+            self._hear(event["event"], time, event)
+            self.last = time
+
+    def _hear(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
+        if kind in ("opened", "started", "confirmation_started"):
+            self._start(kind, time, event)
+        elif kind == "nodes":
+            self.nodes = [_node(tree) for tree in event["nodes"]]
+        elif kind == "begun":
+            begun = RunningJob(
+                shown(event["candidate"]),
+                int(event["number"]),
+                int(event["attempt"]),
+                shown(event["host"]),
+                int(event["pid"]),
+                time,
+            )
+            self._end(event)
+            self.jobs.append(begun)
+        elif kind == "epoch":
+            job = self._job(event)
+            if job is not None:
+                epoch, epochs, training = int(event["row"]["epoch"]), int(event["epochs"]), event["number"]
+                job.epoch, job.epochs, job.training = epoch, epochs, int(training)
+        elif kind == "retried":
+            failure = shown(event["failure"])
+            self._end(event)
+            self.retries[failure] = self.retries.get(failure, 0) + 1
+        elif kind in ("evaluated", "confirmed"):
+            self._end(event)
+            self.done += 1
+        elif kind == "restored":
+            for name in event.get("files", ()):  # weights that were lost are trained again
+                self._end({"candidate": name.removeprefix("models/")})
+        elif kind in ("stopped", "finished"):
+            self.ended = kind if kind == "finished" else shown(event["reason"]) or kind
+            self.jobs = []
+
+    def _start(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
+        """Forget what an earlier process did, but not how often jobs were tried again."""
+        if kind == "opened":
+            self.host, self.pid, self.user = shown(event["host"]), int(event["pid"]), shown(event["user"])
+            self.opened, self.since, self.nodes, self.workers = time, "", [], 0
+        else:
+            self.workers = int(event["workers"])
+            self.since = time
+        self.confirming = kind == "confirmation_started"
+        self.jobs, self.done, self.ended = [], 0, ""
+
+    def _job(self, event: Mapping[str, Any]) -> RunningJob | None:
+        """Return the job that an event speaks of; the trainings of a search are all of job 0."""
+        candidate = event["candidate"]
+        # An evaluation is logged as it is stored, with its candidate's genes and spec.
+        identity = shown(candidate["id"] if isinstance(candidate, Mapping) else candidate)
+        number = int(event.get("number", 0)) if self.confirming else 0
+        return next((j for j in self.jobs if (j.candidate, j.number) == (identity, number)), None)
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        ended = self._job(event)
+        self.jobs = [job for job in self.jobs if job is not ended]
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> "Now":
+        """Return what `to_tree` wrote.
+
+        Raises:
+            KeyError: It is something else.
+            TypeError: It is something else.
+            ValueError: It is something else.
+        """
+        return cls(
+            shown(tree["opened"]),
+            shown(tree["host"]),
+            int(tree["pid"]),
+            shown(tree["user"]),
+            shown(tree["since"]),
+            shown(tree["last"]),
+            bool(tree["confirming"]),
+            int(tree["workers"]),
+            int(tree["done"]),
+            [_running(job) for job in tree["jobs"]],
+            [_node(node) for node in tree["nodes"]],
+            {shown(kind): int(times) for kind, times in dict(tree["retries"]).items()},
+            shown(tree["ended"]),
+        )
+
+
+def read_now(path: Path) -> Now:
+    """Read a log's end, as far back as is needed to know what it says of now.
+
+    The log holds, every so often, what its events left so far: only what came after is read.
+    """
+    try:
+        with path.open("rb") as stream:
+            size, length = stream.seek(0, 2), BLOCK
+            while True:
+                start = max(0, size - length)
+                stream.seek(start)
+                *lines, _torn = stream.read(size - start).split(b"\n")
+                now = _fold(lines if start == 0 else lines[1:], whole=start == 0)
+                if now is not None:
+                    return now
+                length *= 4
+    except FileNotFoundError:
+        return Now()
+
+
+def _fold(lines: list[bytes], *, whole: bool) -> Now | None:
+    """Fold lines from the last one that holds everything so far; None where there is none and lines lack."""
+    for index in range(len(lines) - 1, -1, -1):
+        event = parse(lines[index]) if b'"event": "now"' in lines[index][:100] else None
+        if event is not None:
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                return _folded(Now.of(event), lines[index + 1 :])
+    return _folded(Now(), lines) if whole else None
+
+
+def _folded(now: Now, lines: list[bytes]) -> Now:
+    for line in lines:
+        event = parse(line)
+        if event is not None:
+            now.hear(event)
+    return now
+
+
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Read a line of a log; None where it is no event. Numbers that JSON does not have are None."""
+    try:
+        event = json.loads(line, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def shown(text: Any) -> str:
+    """Return a text as it may stand on a terminal: printable, and not too long.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{type(text).__name__} is no text")
+    return "".join(c if c.isprintable() else " " for c in text[:500])
+
+
+def _node(tree: Mapping[str, Any]) -> Node:
+    return Node(
+        shown(tree["name"]),
+        shown(tree["address"]),
+        bool(tree["alive"]),
+        float(tree["cpus"]),
+        float(tree["gpus"]),
+    )
+
+
+def _running(tree: Mapping[str, Any]) -> RunningJob:
+    return RunningJob(
+        shown(tree["candidate"]),
+        int(tree["number"]),
+        int(tree["attempt"]),
+        shown(tree["host"]),
+        int(tree["pid"]),
+        shown(tree["since"]),
+        int(tree["epoch"]),
+        int(tree["epochs"]),
+        int(tree["training"]),
+    )

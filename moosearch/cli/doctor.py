@@ -1,0 +1,47 @@
+"""Doctor: can a campaign run here."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from moosearch.cli.app import AddressOption, app, out
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A campaign's folder, or where one is to be.", metavar="DIR")
+    ] = None,
+    ray_address: AddressOption = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="The URL of a database to try.", metavar="URL")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Start no Ray, read no images.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check whether a campaign can run here, and say what to do; 0 if nothing failed, else 1."""
+    from moosearch.campaign.doctor import examine
+    from moosearch.campaign.events import dumps
+
+    checks = list(examine(folder, address=ray_address or "", storage=storage or "", quick=quick))
+    if as_json:
+        typer.echo(dumps([asdict(check) for check in checks], indent=2))
+    else:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("check", no_wrap=True)
+        table.add_column("")
+        table.add_column("found, and what to do", overflow="fold")
+        for check in checks:
+            told = f"{check.found}\n-> {check.advice}" if check.advice else check.found
+            table.add_row(
+                check.name, check.level, told, style=_STYLES[check.level] if out.is_terminal else None
+            )
+        out.print(table)
+    if any(check.level == "failure" for check in checks):
+        raise typer.Exit(1)

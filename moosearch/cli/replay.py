@@ -1,0 +1,54 @@
+"""Replay: a finished campaign trained again, in its own order."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moosearch.cli.app import (
+    AddressOption,
+    EvaluatorOption,
+    FolderArgument,
+    WorkersOption,
+    app,
+    err,
+    out,
+)
+from moosearch.cli.launch import evaluator_overrides
+from moosearch.cli.signals import interruptible
+
+
+@app.command()
+def replay(
+    folder: FolderArgument,
+    to: Annotated[Path, typer.Option("--out", help="The folder of the new campaign.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override where it runs.", metavar="PATH=VALUE"),
+    ] = None,
+    evaluator: EvaluatorOption = None,
+    workers: WorkersOption = None,
+    ray_address: AddressOption = None,
+) -> None:
+    """Train a finished campaign again in the same order, and compare the fronts."""
+    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    with interruptible("replay") as stop:
+        from moosearch.campaign.campaign import Campaign
+        from moosearch.campaign.campaign import replay as train_again
+        from moosearch.campaign.progress import TerminalProgress
+
+        with TerminalProgress(out, stop) as progress:
+            again = train_again(folder, to, overrides=overrides, observer=progress, stop=stop)
+        old, new = Campaign(folder).front, again.front
+    if not new.to_frame().equals(old.to_frame()):
+        common = len({e.candidate.id for e in old} & {e.candidate.id for e in new})
+        err.print(
+            f"the front is another one: {len(old)} members there and {len(new)} here, {common} of them the "
+            f"same candidates; hypervolume {old.hypervolume():.4f} and {new.hypervolume():.4f}",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+    out.print(
+        f"{len(again.evaluations)} candidates in {to}; the front is the same: {len(new)} members",
+        soft_wrap=True,
+    )

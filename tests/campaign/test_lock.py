@@ -1,0 +1,181 @@
+"""One process at a time runs a campaign; another is told who does. Nothing is written where it may not be."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+import moosearch
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.errors import CampaignError
+
+HOLD = """
+    import sys
+    from moosearch.campaign.folder import CampaignFolder
+    with CampaignFolder(sys.argv[1]).lock():
+        print("held", flush=True)
+        sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(finished, tmp_path):
+    """Another process that holds a campaign: the process, and the folder."""
+    root = shutil.copytree(finished.folder.root, tmp_path / "c")
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLD), root],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "held\n"
+        yield process, CampaignFolder(root)
+        process.kill()
+
+
+def test_a_second_process_is_told_who_runs_the_campaign(holder, cli):
+    process, folder = holder
+    known = json.loads(folder.driver.read_text())
+    assert known["pid"] == process.pid
+    for command in (["resume"], ["confirm", "--anew"]):
+        code, _, err = cli(command[0], folder.root, *command[1:])
+        assert code == 2
+        assert f"is being run by {known['user']} on {known['host']} (process {process.pid})" in err
+        assert f"since {known['since']}" in err
+    assert folder.running
+    assert json.loads(folder.driver.read_text()) == known
+    assert cli("front", folder.root)[0] == 0
+    process.communicate("\n")
+    assert not folder.running
+    assert not folder.driver.exists()
+
+
+def test_a_dead_holder_holds_nothing(holder):
+    process, folder = holder
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert folder.driver.exists()
+    assert not folder.running
+    with folder.lock():
+        assert json.loads(folder.driver.read_text())["pid"] == os.getpid()
+    assert not folder.driver.exists()
+
+
+def test_who_asks_for_the_status_does_not_keep_others_out(tmp_path):
+    folder, held = CampaignFolder(tmp_path), threading.Event()
+
+    def look():
+        lock = folder._locked(0)
+        held.set()
+        time.sleep(0.2)
+        lock.release()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    assert held.wait(10)
+    with folder.lock():
+        pass
+    looking.join()
+
+
+@pytest.mark.parametrize("told", ["", "{}", "[1]", '"x"', "{"])
+def test_a_damaged_driver_file_is_no_obstacle(tmp_path, told):
+    folder = CampaignFolder(tmp_path)
+    folder.driver.write_text(told)
+    assert folder.holder == "another process"
+    with folder.lock():
+        assert str(os.getpid()) in folder.holder
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
+    folder = CampaignFolder(tmp_path)
+
+    def acquire(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(CampaignError, match="this file system has no locks"), folder.lock():
+        pass
+
+
+ASIDE = """
+    import json, os, sys
+    from moosearch.cli import main
+    import moosearch.campaign.confirm
+
+    def run(arguments):
+        sys.argv = ["moosearch", *arguments]
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0
+
+    folder, commands = sys.argv[1], json.loads(sys.argv[2])
+    for name in ("status", "front"):  # the user may not be able to read what these import
+        run([name, folder])
+    os.setgid(65534)
+    os.setuid(65534)
+    for arguments in commands:
+        print("code", run(arguments), file=sys.stderr, flush=True)
+"""
+
+
+@pytest.fixture
+def unprivileged(finished):
+    """Run commands as a user who may read, and not write: list of them -> lists of codes and errors."""
+    if os.getuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+
+    def run(*commands):
+        arguments = json.dumps([[str(word) for word in command] for command in commands])
+        program = [sys.executable, "-c", textwrap.dedent(ASIDE), finished.folder.root, arguments]
+        said = subprocess.run(program, capture_output=True, text=True, check=False).stderr
+        assert "Traceback" not in said, said
+        lines = said.splitlines()
+        codes = [int(line.split()[1]) for line in lines if line.startswith("code ")]
+        return codes, [line for line in lines if not line.startswith("code ")]
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(shutil.copytree(finished.folder.root, Path(folder) / "c"))
+        Path(folder).chmod(0o755)
+        for path in (root, *root.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield run, root
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(unprivileged):
+    run, root = unprivileged
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    codes, errors = run(["resume", root], ["confirm", root], ["status", root], ["front", root])
+    assert codes == [2, 2, 0, 0]
+    assert len(errors) == 2
+    assert all(line.startswith("error:") and "cannot write here" in line for line in errors)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("name", "reading"), [("study.db", 2), ("campaign.yaml", 0), ("", 2)])
+def test_what_may_not_be_read_is_told_in_one_line(unprivileged, name, reading):
+    run, root = unprivileged
+    (root / name).chmod(0o700 if (root / name).is_dir() else 0o600)
+    codes, errors = run(["status", root], ["front", root], ["resume", root])
+    assert codes == [reading, reading, 2]
+    assert not name or len(errors) == codes.count(2)
+
+
+def test_an_earlier_run_of_this_process_lets_go(tiny, tmp_path):
+    campaign = moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.budget.generations=1"])
+    assert not campaign.folder.running
+    assert not campaign.folder.driver.exists()

@@ -1,0 +1,121 @@
+"""The undisturbed runs, the site of a fault, and the table; `make faults` runs all of them."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from injection.site import Site
+from injection.spaces import base
+from injection.table import FILE, frame
+
+ALL = "MOOSEARCH_FAULTS"
+"""Environment variable that asks for all faults; a cut of them runs with all other tests."""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: a fault that only `make faults` injects")
+
+
+def pytest_collection_modifyitems(config, items):
+    if ALL not in os.environ:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [r for rs in terminalreporter.stats.values() for r in rs if isinstance(r, pytest.TestReport)]
+    rows = [dict(r.user_properties) for r in reports if r.when == "teardown"]
+    rows = sorted((row for row in rows if "fault" in row), key=lambda row: row["fault"])
+    if ALL in os.environ and rows:
+        table = frame(rows)
+        terminalreporter.write_line(table.to_string(index=False))
+        if len(rows) >= 25 and not terminalreporter.stats.get("failed"):
+            table.to_csv(FILE, index=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_reach_children():
+    """A test run in the background, or under nohup, ignores signals, and its children would inherit that."""
+    before = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGHUP: signal.getsignal(signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_site(tmp_path_factory):
+    """Return where a space was searched undisturbed, on the serial evaluator; each is searched once."""
+    known = {}
+
+    def make(space):
+        key = str(space)
+        if key not in known:
+            desk = tmp_path_factory.mktemp("undisturbed")
+            site = Site(desk / "c", desk, space, "")
+            driver = site.search(MOOSEARCH_UNTROUBLED="1")
+            try:
+                assert site.settled(driver) == 0, driver.said
+            finally:
+                driver.kill()
+            known[key] = site
+        return known[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def killed_site(tmp_path_factory):
+    """Return where the driver of a search was killed at a moment."""
+
+    def make(moment):
+        desk = tmp_path_factory.mktemp("killed")
+        site = Site(desk / "c", desk, base(), "")
+        driver = site.search()
+        driver.wait_for(moment)
+        driver.kill()
+        site.struck(driver, moment, -9)
+        return site
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_site):
+    """Return the front of a space."""
+    return lambda space: (undisturbed_site(space).folder / "front.csv").read_text()
+
+
+@pytest.fixture
+def make_site(undisturbed, tmp_path, request):
+    """Return the site of a fault on a space; what still runs when the test is over is killed."""
+    sites = []
+
+    def make(space=None, name="c", reference=True):
+        space = space or base()
+        site = Site(tmp_path / name, tmp_path, space, undisturbed(space) if reference else "")
+        sites.append(site)
+        return site
+
+    yield make
+    for site in sites:
+        for driver in site.drivers:
+            driver.kill()
+    rows = [site.row for site in sites if "exit" in site.row]
+    name = request.node.name.removeprefix("test_").replace("_", " ").replace("[", ": ").rstrip("]")
+    for row in rows[:1]:
+        request.node.user_properties += [("fault", name), *row.items()]
+
+
+@pytest.fixture
+def site(make_site):
+    """The site of a fault on the space of nine candidates."""
+    return make_site()
