@@ -181,7 +181,8 @@ class Ledger:
         """Store an evaluation; when this returns, it is on disk."""
         failed = evaluation.status == "failed"
         params = dict(evaluation.candidate.genome)
-        attributes = {name: getattr(evaluation, name) for name in _ATTRIBUTES}
+        # Optuna looks each attribute up before it writes it: those that say nothing would cost as much.
+        attributes = {name: value for name in _ATTRIBUTES if (value := getattr(evaluation, name))}
         trial = optuna.trial.create_trial(
             state=TrialState.FAIL if failed else TrialState.COMPLETE,
             values=None if failed else [evaluation.objectives[o.key] for o in self.header.objectives],
@@ -288,7 +289,7 @@ class Ledger:
             "status": "complete" if complete else "failed",
             "objectives": dict(zip(keys, trial.values, strict=True)) if complete else {},
             "violations": dict(trial.constraints),
-            # A campaign of an older version has not all of them.
+            # What is empty is not stored, and a campaign of an older version has not all of them.
             **{name: attributes[name] for name in _ATTRIBUTES if name in attributes},
         }
         return checked(tree, keys)

@@ -41,7 +41,7 @@ def test_kill_driver_again_and_again(site):
 @pytest.mark.skipif("steady_nsga2" not in ALGORITHMS, reason="not registered")
 def test_kill_driver_of_a_steady_search(make_site):
     site = make_site(base(algorithm="steady_nsga2"))
-    moment = Moment.drawn("steady", ("epoch", "evaluated"))
+    moment = Moment.drawn("steady 2", ("epoch", "evaluated"))
     driver = site.search()
     driver.wait_for(moment)
     driver.process.kill()

@@ -124,14 +124,18 @@ class Driver:
             time.sleep(0.005)
 
     def training(self) -> int:
-        """Return the id of a process that trains now."""
-        open_jobs: dict[str, int] = {}
+        """Wait until a process trains, with epochs to come, and return its id."""
+        self.wait_until(lambda: bool(self._training()), "a training")
+        return self._training()[-1]
+
+    def _training(self) -> list[int]:
+        jobs: dict[str, int] = {}
         for event in self.events():
             if event["event"] == "begun":
-                open_jobs[event["candidate"]] = event["pid"]
-            elif event["event"] == "evaluated":
-                open_jobs.pop(event["candidate"]["id"], None)
-        return next(reversed(open_jobs.values()))
+                jobs[event["candidate"]] = event["pid"]
+            elif event["event"] == "epoch" and event["row"]["epoch"] >= EPOCHS - 2:
+                jobs.pop(event["candidate"], None)
+        return list(jobs.values())
 
     def named(self, *wanted: str) -> list[int]:
         """Return the ids of its processes of some names; of all of them if none is given."""
