@@ -125,8 +125,14 @@ class Driver:
 
     def training(self) -> int:
         """Wait until a process trains, with epochs to come, and return its id."""
-        self.wait_until(lambda: bool(self._training()), "a training")
-        return self._training()[-1]
+        found: list[int] = []
+
+        def trains() -> bool:
+            found[:] = self._training()
+            return bool(found)
+
+        self.wait_until(trains, "a training")
+        return found[-1]
 
     def _training(self) -> list[int]:
         jobs: dict[str, int] = {}
