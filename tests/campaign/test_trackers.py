@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 
 import pytest
@@ -41,6 +42,7 @@ def goes_on(tiny, folder, name):
     overrides = ["campaign.name=tiny", f"campaign.trackers=[{name}]"]
     with pytest.raises(Stopped):
         moosearch.search(tiny(), out=folder, overrides=overrides, observer=stops, stop=stops.stop)
+    time.sleep(1.1)  # TensorBoard orders files by the second in their names
     return moosearch.resume(folder)
 
 
