@@ -9,13 +9,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-collect_ignore = [
     "plugins"
 ]  # the campaigns' own: importing them here would register what they hold for all tests
 
 from injection.site import Site
 from injection.spaces import base
 from injection.table import FILE, frame
+
+collect_ignore = ["plugins"]  # of the campaigns: imported here, they would be registered for all tests
 
 ALL = "MOOSEARCH_FAULTS"
 """Environment variable that asks for all faults; a cut of them runs with all other tests."""
