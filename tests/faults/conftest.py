@@ -9,9 +9,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-    "plugins"
-]  # the campaigns' own: importing them here would register what they hold for all tests
-
 from injection.site import Site
 from injection.spaces import base
 from injection.table import FILE, frame
