@@ -247,3 +247,13 @@ def test_naming_trackers_imports_none_of_their_libraries():
         "assert not {'tensorboard', 'mlflow', 'torch', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_tensorboard_keeps_the_trainings_of_a_candidate_apart(tiny, tmp_path):
+    pytest.importorskip("tensorboard")
+    overrides = ["campaign.trackers=[tensorboard]", "campaign.repeats=2", "campaign.name=tiny"]
+    overrides += ["campaign.budget={population: 1, generations: 1}"]
+    campaign = moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+    (evaluation,) = campaign.evaluations
+    for name in (evaluation.candidate.id, f"{evaluation.candidate.id}-training-2"):
+        assert [step for step, _ in scalars(tmp_path / "c/tensorboard" / name)["training/loss"]] == [1]

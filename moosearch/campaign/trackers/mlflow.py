@@ -132,7 +132,7 @@ class MlflowRuns(Observer):
         """Log an epoch."""
         row, job = dict(epoch.row), epoch.job
         step = int(row.pop("epoch"))
-        which = f"training_{job.number + 1}" if job.number and not self._confirming else "training"
+        which = f"training_{epoch.number + 1}" if epoch.number and not self._confirming else "training"
         values = {
             f"{which}/{key}": value for key, value in row.items()
         }  # an objective may have the same name

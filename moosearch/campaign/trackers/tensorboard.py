@@ -78,8 +78,8 @@ class TensorBoardRuns(Observer):
         name = job.candidate.id
         if self._confirming:
             name = f"{name}-seed-{job.number}"
-        elif job.number:
-            name = f"{name}-training-{job.number + 1}"
+        elif epoch.number:
+            name = f"{name}-training-{epoch.number + 1}"
         step = int(row.pop("epoch"))
         writer = self._writer(name, step)
         for key, value in row.items():
