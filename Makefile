@@ -16,8 +16,8 @@ demo: $(READY) ## Search the digits space, show the front, export the knee (unde
 	$(BIN)/moosearch search search_spaces/digits.yaml
 	$(BIN)/moosearch export results/digits --pick knee
 
-test: $(READY) ## Run the tests
-	$(BIN)/pytest -q
+test: $(READY) ## Run the tests, in two processes
+	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 faults: $(READY) ## Break campaigns in every way that is known here, and write results/benchmarks/faults.csv (long)
 	MOOSEARCH_FAULTS=all $(BIN)/pytest -q tests/faults

@@ -19,7 +19,7 @@ from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan, make_plan, suites
 from moosearch.campaign.recovery import is_whole_safetensors
-from moosearch.campaign.report import write_tables
+from moosearch.campaign.tables import write_tables
 from moosearch.campaign.run import following, prepare, storing
 from moosearch.campaign.spec import ConfirmationSpec
 from moosearch.campaign.stop import Stop

@@ -21,7 +21,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 
 from moosearch.campaign.confirmed import Confirmation, Member
 from moosearch.campaign.ledger import Header
-from moosearch.campaign.report import hypervolume_table
+from moosearch.campaign.tables import hypervolume_table
 from moosearch.evaluation import Evaluation, ObjectiveInfo, Scalar
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array

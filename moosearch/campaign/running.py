@@ -10,7 +10,7 @@ from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan
-from moosearch.campaign.report import write_tables
+from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import Outcome

@@ -15,7 +15,7 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.now import Now, RunningJob, read_now, shown
-from moosearch.campaign.report import hypervolume_table
+from moosearch.campaign.tables import hypervolume_table
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front
 

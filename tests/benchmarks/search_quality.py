@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 import moosearch
-from moosearch.campaign.report import hypervolume_table
+from moosearch.campaign.tables import hypervolume_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ALGORITHMS = ("nsga2", "random")

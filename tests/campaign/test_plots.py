@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moosearch.campaign import plots
-from moosearch.campaign.report import hypervolume_table
+from moosearch.campaign.tables import hypervolume_table
 
 
 def test_hypervolume_plot_shows_the_table(finished):

@@ -84,7 +84,7 @@ def test_tensorboard(tiny, tmp_path):
 
 
 def campaign_volumes(campaign):
-    from moosearch.campaign.report import hypervolume_table
+    from moosearch.campaign.tables import hypervolume_table
 
     table = hypervolume_table(campaign.evaluations, campaign.header)
     return list(zip(table["generation"], table["hypervolume"], strict=True))

@@ -1,0 +1,1 @@
+"""Exports: a trained candidate as files that deploy, and what such files say of an image."""

@@ -1,0 +1,1 @@
+"""Pages of a campaign in HTML, as files and by a server."""
