@@ -3,10 +3,14 @@
 Plain data without torch: the search, the ledger and the front speak in these.
 """
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from moosearch.errors import Place
+from moosearch.registry import Number, build
 
 Scalar = str | int | float | bool
 Genome = Mapping[str, Scalar]
@@ -50,6 +54,9 @@ class ObjectiveInfo:
     reference: float
 
 
+_CONSTRAINT = re.compile(r"\s*([\w.-]+)\s*(<=|>=)\s*(\S+)\s*")
+
+
 @dataclass(frozen=True)
 class Constraint:
     """A bound on a measured value: ``key <= bound`` or ``key >= bound``."""
@@ -57,6 +64,27 @@ class Constraint:
     key: str
     relation: Literal["<=", ">="]
     bound: float
+
+    @classmethod
+    def parse(cls, text: str, place: Place) -> "Constraint":
+        """Read a constraint as it is written in a search space file; what its key names is not asked.
+
+        Args:
+            text: ``NAME <= NUMBER`` or ``NAME >= NUMBER``.
+            place: Where it stands, for messages.
+
+        Raises:
+            SpecError: It is none.
+
+        Example:
+            >>> Constraint.parse("flops<=2e6", Place())
+            Constraint(key='flops', relation='<=', bound=2000000.0)
+        """
+        match = _CONSTRAINT.fullmatch(text)
+        if match is None:
+            raise place.error(f"got '{text}', expected NAME <= NUMBER or NAME >= NUMBER.")
+        key, relation, bound = match.groups()
+        return cls(key, "<=" if relation == "<=" else ">=", build(Number, bound, place))
 
     def violation(self, value: float) -> float:
         """Return how far a value is beyond the bound, relative to it; <= 0 where it is kept.

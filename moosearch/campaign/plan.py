@@ -5,7 +5,7 @@ import importlib
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +13,14 @@ from typing import Annotated, Any
 from moosearch.algorithms import SearchProblem
 from moosearch.attacks import Attack, Threat
 from moosearch.attacks.suite import check_attacks, named_attacks
+from moosearch.campaign.initial import complete, genomes, without_origin
 from moosearch.campaign.spec import CampaignSpec, FileSpec
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
 from moosearch.evaluators import Exam, Work
 from moosearch.models import RobustNet
-from moosearch.registry import Number, build, check_fields, to_tree
+from moosearch.registry import build, check_fields, to_tree
 from moosearch.seeding import derive_seed
 from moosearch.space import Choice, SearchSpace
 from moosearch.space.files import Document
@@ -32,7 +33,7 @@ class Plan:
     """A search space file that was found right.
 
     Attributes:
-        campaign: How candidates are searched, with the whole reference point.
+        campaign: How candidates are searched, with the whole reference point and complete first recipes.
         space: What is searched.
         objectives: What the search knows of the objectives.
         constraints: Bounds, parsed.
@@ -54,12 +55,14 @@ class Plan:
     @property
     def problem(self) -> SearchProblem:
         """What the search algorithm is given."""
+        seed = derive_seed(self.campaign.seed, "search")
         return SearchProblem(
             self.space,
             objectives=len(self.objectives),
             violations=len(self.constraints) + 1,
             population=self.campaign.budget.population,
-            seed=derive_seed(self.campaign.seed, "search"),
+            seed=seed,
+            initial=genomes(self.space, self.campaign.initial, seed),
         )
 
     @property
@@ -97,7 +100,32 @@ class Plan:
         tree = self.to_tree()
         aside = ("evaluator", "resources", "keep", "confirmation", "limits", "trackers")
         campaign = {key: value for key, value in tree["campaign"].items() if key not in aside}
+        campaign["initial"] = [without_origin(recipe) for recipe in self.campaign.initial]
         return tree | {"campaign": campaign | {"resources": {"cpus": self.campaign.resources.cpus}}}
+
+    def beginning_with(self, recipes: Sequence[Mapping[str, Any]], place: Place | None = None) -> "Plan":
+        """Return this plan with other first individuals.
+
+        Args:
+            recipes: Gene path -> value; see `moosearch.campaign.initial.complete`.
+            place: Where they stand, for messages.
+
+        Raises:
+            SpecError: One is wrong, they are more than a generation, or the algorithm takes none.
+        """
+        place = place or Place(shown=("campaign", "initial"))
+        written = complete(self.space, recipes, place)
+        population = self.campaign.budget.population
+        if len(written) > population:
+            raise place.error(
+                f"got {len(written)} different recipes, expected at most a generation of them: "
+                f"campaign.budget.population is {population}."
+            )
+        for recipe in written:
+            _corner(self.space, without_origin(recipe), place)
+        plan = dataclasses.replace(self, campaign=dataclasses.replace(self.campaign, initial=tuple(written)))
+        plan.campaign.algorithm.start(plan.problem)
+        return plan
 
     def with_reference_of(self, other: "Plan") -> "Plan":
         """Return this plan with another's reference point, where both have the same objectives."""
@@ -136,9 +164,10 @@ def make_plan(document: Document) -> Plan:
         raise place.child("campaign").child("confirmation").error(str(error)) from None
     infos, corners, datasets = _objectives(spec, space, keys, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
-    plan = Plan(spec, space, infos, constraints, metrics, imports, corners, datasets)
-    spec.algorithm.start(plan.problem)
-    return plan
+    plan = Plan(
+        dataclasses.replace(spec, initial=()), space, infos, constraints, metrics, imports, corners, datasets
+    )
+    return plan.beginning_with(spec.initial, place.child("campaign").child("initial"))
 
 
 def import_plugins(node: Any, place: Place) -> tuple[str, ...]:
@@ -209,19 +238,14 @@ def _objective_keys(spec: CampaignSpec, place: Place) -> list[str]:
     return keys
 
 
-_CONSTRAINT = re.compile(r"\s*([\w.-]+)\s*(<=|>=)\s*(\S+)\s*")
-
-
 def _constraints(
     spec: CampaignSpec, keys: list[str], place: Place
 ) -> tuple[tuple[Constraint, ...], tuple[Objective, ...]]:
     constraints, metrics = [], {}
     for index, text in enumerate(spec.constraints):
         here = place.child(index)
-        match = _CONSTRAINT.fullmatch(text)
-        if match is None:
-            raise here.error(f"got '{text}', expected NAME <= NUMBER or NAME >= NUMBER.")
-        key, relation, bound = match.groups()
+        constraint = Constraint.parse(text, here)
+        key = constraint.key
         if key not in keys and key not in OBJECTIVES:
             raise here.error(f"nothing is measured as '{key}'. {nearest(key, {*keys, *OBJECTIVES})}")
         labels = [key_of(o) for o in spec.objectives if OBJECTIVES.name_of(o) == key]
@@ -229,8 +253,7 @@ def _constraints(
             raise here.error(f"which {key}? Objectives of this kind are called: {', '.join(labels)}.")
         if key not in keys:
             metrics[key] = build(Annotated[Objective, OBJECTIVES], key)
-        value = build(Number, bound, here)
-        constraints.append(Constraint(key, "<=" if relation == "<=" else ">=", value))
+        constraints.append(constraint)
     return tuple(constraints), tuple(metrics.values())
 
 

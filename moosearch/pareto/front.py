@@ -5,15 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from moosearch.errors import SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto.dominance import Array, non_dominated, to_losses
 from moosearch.pareto.hypervolume import hypervolume
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from moosearch.pareto.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,12 @@ class Front:
         """Return the member that gives most in all objectives at once.
 
         Losses are scaled to the front's own range; the knee is the member farthest from the hyperplane
-        through the extreme points of that range, on the side of the ideal.
+        through the extreme points of that range, on the side of the ideal: see `decision.heights`.
 
         Raises:
             SpecError: The front is empty.
-
-        Source: Das 1999, *On characterizing the "knee" of the Pareto curve*, with the hyperplane of the
-        unit simplex.
         """
-        losses = self._checked().losses
-        span = np.ptp(losses, axis=0)
-        scaled = (losses - losses.min(axis=0)) / np.where(span > 0, span, 1.0)
-        return self.members[int(np.argmin(scaled.sum(axis=1)))]
+        return self.pick("knee")
 
     def best(self, key: str) -> Evaluation:
         """Return the member that is best in one objective.
@@ -82,36 +75,81 @@ class Front:
         Raises:
             SpecError: No objective has this key, or the front is empty.
         """
-        keys = [o.key for o in self.objectives]
-        if key not in keys:
-            raise SpecError(f"no objective is called '{key}'. {nearest(key, keys)}")
-        return self.members[int(np.argmin(self._checked().losses[:, keys.index(key)]))]
+        return self.pick(f"best:{key}")
 
-    def pick(self, rule: str) -> Evaluation:
-        """Return one member by rule: ``knee``, ``best:OBJECTIVE``, or an id or its beginning.
+    def choose(self, rule: str) -> "Choice":
+        """Choose a member by a rule, and say why.
+
+        Args:
+            rule: One of
+
+                - ``knee``: most in all objectives at once;
+                - ``tradeoff``: whom to leave costs most;
+                - ``best:OBJECTIVE``;
+                - ``asf:OBJECTIVE=WEIGHT,...``, ``pseudo_weights:...`` or ``compromise:...``: by importance
+                  of the objectives; one that is not named weighs nothing, and without any all weigh the same;
+                - ``lexicographic:OBJECTIVE~TOLERANCE,...``: one objective after the other; a tolerance is
+                  in the objective's unit or, as in ``1%``, of the front's range, and 0 where there is none;
+                - an id or its beginning.
 
         Raises:
             SpecError: The rule is unknown, or fits no member or several.
         """
-        if rule == "knee":
-            return self.knee()
-        if rule.startswith("best:"):
-            return self.best(rule.removeprefix("best:"))
-        found = [e for e in self.members if rule and e.candidate.id.startswith(rule)]
-        if len(found) == 1:
-            return found[0]
-        rules = ["knee", *(f"best:{o.key}" for o in self.objectives)]
-        why = f"fits {len(found)} members" if found else "is neither a rule nor a member's id"
-        raise SpecError(f"'{rule}' {why} of the front. {nearest(rule, rules)}")
+        from moosearch.pareto.choice import choose
+
+        return choose(self, rule)
+
+    def decisions(self) -> "list[Choice]":
+        """Return what each rule chooses that needs no weights; nothing where the front is empty."""
+        from moosearch.pareto.choice import decisions
+
+        return decisions(self)
+
+    def pick(self, rule: str) -> Evaluation:
+        """Return one member by a rule of `choose`.
+
+        Raises:
+            SpecError: The rule is unknown, or fits no member or several.
+        """
+        return self.choose(rule).evaluation
+
+    def where(self, bounds: str) -> "Front":
+        """Return the members that keep bounds.
+
+        A bound on how bad an objective may be loses nothing: whoever keeps it and is not on the front is
+        dominated by a member that keeps it.
+
+        Args:
+            bounds: Such as ``robust_accuracy>=0.4, flops<=2e6``: objectives or other measured values.
+
+        Raises:
+            SpecError: It is not a list of bounds, a name is not measured, or no member keeps them all.
+        """
+        from moosearch.pareto.filters import where
+
+        return where(self, bounds)
+
+    def thin(self, epsilons: float | str) -> "Front":
+        """Return one member of those that are nearly alike.
+
+        To each member that is left out, there is one that is worse by no more than epsilon in any objective.
+
+        Args:
+            epsilons: A share of the front's range in every objective, such as ``0.02``, or amounts in the
+                objectives' units, ``clean_accuracy=0.01,flops=1e5``; what is not named is not thinned.
+
+        Raises:
+            SpecError: It is neither, or an objective is unknown.
+
+        Source: Laumanns, Thiele, Deb & Zitzler 2002; see `decision.thinned`.
+        """
+        from moosearch.pareto.filters import thin
+
+        return thin(self, epsilons)
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas frame: a row a member, with id, objectives and active genes."""
         return to_frame(self.members)
-
-    def _checked(self) -> "Front":
-        if not self.members:
-            raise SpecError("the front is empty: no candidate completed and kept the constraints.")
-        return self
 
 
 def value_text(value: float) -> str:

@@ -124,7 +124,7 @@ def test_pick_by_rule_or_id_or_its_beginning(front, rule, identity):
         ("d4", "'d4' is neither a rule nor a member's id"),
         ("", "'' is neither a rule"),
         ("kne", "Did you mean 'knee'"),
-        ("best", "Known: best:accuracy, best:cost, knee"),
+        ("best", "Known: asf, best:accuracy, best:cost, compromise, knee"),
         ("best:accurcy", "Did you mean 'accuracy'"),
         ("best:", "no objective is called ''"),
     ],
