@@ -1,12 +1,13 @@
 """What a search algorithm is: it asks for genomes and is told losses. It sees no torch, Ray or file."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from moosearch.evaluation import Candidate, Scalar
+from moosearch.evaluation import Candidate, Genome, Scalar
 from moosearch.pareto.dominance import Array
 from moosearch.registry import Registry
 from moosearch.space import SearchSpace
@@ -22,6 +23,8 @@ class SearchProblem:
         violations: Number C of violation columns.
         population: Candidates a generation, >= 1.
         seed: Seed of all its randomness.
+        initial: Genomes with a value for every gene, of different candidates, at most ``population``: what
+            the search asks for first, in this order. An algorithm that cannot refuses to start.
     """
 
     space: SearchSpace
@@ -29,6 +32,7 @@ class SearchProblem:
     violations: int
     population: int
     seed: int
+    initial: tuple[Genome, ...] = ()
 
 
 class Search(Protocol):
@@ -120,9 +124,15 @@ ALGORITHMS: Registry[SearchAlgorithm] = Registry("search algorithm", "algorithms
 class Proposals:
     """Fresh candidates of a space: each is given out once."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        """Start with an empty history."""
+    def __init__(self, space: SearchSpace, initial: Iterable[Genome] = ()) -> None:
+        """Start with an empty history.
+
+        Args:
+            space: Where they come from.
+            initial: Genomes with a value for every gene, which are given out before any is drawn.
+        """
         self.space = space
+        self._initial = deque(initial)
         self._seen: set[str] = set()
 
     def take(self, genome: dict[str, Scalar]) -> Candidate | None:
@@ -140,12 +150,20 @@ class Proposals:
     def sample(
         self, count: int, generator: np.random.Generator
     ) -> Iterator[tuple[dict[str, Scalar], Candidate]]:
-        """Draw up to ``count`` fresh genomes, uniformly; fewer where the space has no more.
+        """Draw up to ``count`` fresh genomes, uniformly, the initial ones first.
+
+        They are fewer where the space has no more.
 
         Rejection finds them while they are common; when it stops finding any, what is left of a finite
         space is listed and drawn from.
         """
         given = misses = 0
+        while given < count and self._initial:
+            first = dict(self._initial.popleft())
+            candidate = self.take(first)
+            if candidate is not None:
+                given += 1
+                yield first, candidate
         while given < count and len(self._seen) < self.space.size:
             if misses > 100 and self.space.size <= 1_000_000:
                 left = [genome for genome in self.space.enumerate() if not self.seen(genome)]

@@ -73,7 +73,7 @@ class Breeder:
         """
         self.genes = problem.space.genes()
         self._problem = problem
-        self._proposals = Proposals(problem.space)
+        self._proposals = Proposals(problem.space, problem.initial)
         self._generator = numpy_generator(problem.seed)
         self._static = {"n_obj": problem.objectives, "n_ieq_constr": problem.violations}
         rate = min(1.0, variation.mutations / max(1, len(self.genes)))
@@ -114,7 +114,7 @@ class Breeder:
         return bred
 
     def draw(self, count: int) -> list[tuple[Code, Candidate]]:
-        """Draw candidates uniformly; fewer where the space has no more."""
+        """Draw candidates uniformly, after the initial ones; fewer where the space has no more."""
         drawn = self._proposals.sample(count, self._generator)
         return [(_encode(genome, self.genes), candidate) for genome, candidate in drawn]
 

@@ -21,12 +21,17 @@ class GridSearch:
         """Start at the first combination.
 
         Raises:
-            SpecError: The space is infinite.
+            SpecError: The space is infinite, or some recipes are to be first.
         """
         if problem.space.size == float("inf"):
             raise SpecError(
                 "campaign.algorithm: grid cannot list real genes. Use choice or integer genes, "
                 "or another algorithm."
+            )
+        if problem.initial:
+            raise SpecError(
+                "campaign.initial: grid lists the whole space in its own order. Leave the recipes out, or "
+                "choose another algorithm."
             )
         return _GridRun(problem)
 

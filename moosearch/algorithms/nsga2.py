@@ -14,7 +14,8 @@ from moosearch.pareto.dominance import Array
 class Nsga2(Variation):
     """NSGA-II (Deb, Pratap, Agarwal & Meyarivan 2002): binary tournament by rank and crowding.
 
-    The first generation is drawn at random; see `Variation` for the parameters.
+    The first generation is drawn at random, after the recipes that the campaign begins with; see `Variation`
+    for the parameters.
     """
 
     steady: ClassVar[Literal[False]] = False

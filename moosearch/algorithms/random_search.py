@@ -12,7 +12,7 @@ from moosearch.seeding import numpy_generator
 @ALGORITHMS.register("random")
 @dataclass(frozen=True)
 class RandomSearch:
-    """Uniform sampling of the space, without repetition (Bergstra & Bengio 2012)."""
+    """Uniform sampling of the space, without repetition (Bergstra & Bengio 2012), after the first recipes."""
 
     steady: ClassVar[Literal[False]] = False
 
@@ -25,7 +25,7 @@ class _RandomRun:
     def __init__(self, problem: SearchProblem) -> None:
         self._population = problem.population
         self._generator = numpy_generator(problem.seed)
-        self._proposals = Proposals(problem.space)
+        self._proposals = Proposals(problem.space, problem.initial)
 
     def ask(self) -> list[Candidate]:
         drawn = self._proposals.sample(self._population, self._generator)

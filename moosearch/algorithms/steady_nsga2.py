@@ -14,9 +14,9 @@ from moosearch.pareto.dominance import Array
 class SteadyNsga2(Variation):
     """Steady-state NSGA-II (Durillo, Nebro, Luna & Alba 2009): a child whenever a worker is free.
 
-    The first ``population`` candidates are drawn at random, like NSGA-II's first generation; each later one
-    is bred from those that survive of what was told so far. Each evaluation is merged into the survivors as
-    it comes, and ``population`` of them are kept, by rank and crowding; see `Variation` for the parameters.
+    The first ``population`` candidates are those of NSGA-II's first generation; each later one is bred from
+    those that survive of what was told so far. Each evaluation is merged into the survivors as it comes, and
+    ``population`` of them are kept, by rank and crowding; see `Variation` for the parameters.
     """
 
     steady: ClassVar[Literal[True]] = True

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from moosearch.campaign.initial import middle, read_gene
 from moosearch.campaign.plan import Plan, make_plan
 from moosearch.campaign.spec import FileSpec
 from moosearch.errors import Place, SpecError, nearest
-from moosearch.evaluation import Genome, Scalar
-from moosearch.registry import Number, build, field_hints
-from moosearch.space import Choice, Real
+from moosearch.evaluation import Genome
+from moosearch.registry import field_hints
+from moosearch.space import Choice
 from moosearch.space.files import Document, override, read_value
 from moosearch.space.genes import Gene
 from moosearch.training import CandidateSpec
@@ -43,9 +44,12 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
             others.append(_override(assignment, known))
     plan = make_plan(override(document, others)) if others else make_plan(document)
     space = plan.space
-    genome = {path: _middle(gene) for path, gene in space.genes().items()}
+    genome = {path: middle(gene) for path, gene in space.genes().items()}
     for name, (assignment, text) in genes.items():
-        genome[name] = _value(space.genes()[name], text, assignment) if name in space.genes() else text
+        gene, where = space.genes().get(name), f"--set {assignment}"
+        genome[name] = (
+            text if gene is None else read_gene(gene, read_value(text, where), Place(shown=(where,)))
+        )
     candidate = space.candidate(genome)
     for name, (assignment, _) in genes.items():
         if name not in candidate.genome:
@@ -65,12 +69,13 @@ def _tree(plan: Plan, identity: str, spec: Any) -> dict[str, Any]:
         "algorithm": "random",
         "evaluator": "serial",
         "keep": "all",
+        "initial": [],
         "confirmation": tree["campaign"]["confirmation"] | {"at_end": False},
     }
     return tree | {"campaign": campaign, "candidate": spec}
 
 
-FIXED = ("algorithm", "budget", "evaluator", "keep", "name")
+FIXED = ("algorithm", "budget", "evaluator", "initial", "keep", "name")
 """Keys of a campaign that have no choice where there is one candidate, trained here."""
 
 
@@ -96,23 +101,3 @@ def _override(assignment: str, genes: Mapping[str, Gene]) -> str:
             f"--set {assignment}: one recipe is trained in this process and kept; not with `train`."
         )
     return assignment
-
-
-def _middle(gene: Gene) -> Scalar:
-    if isinstance(gene, Choice):
-        return gene.labels[0]
-    return gene.decode((gene.encode(gene.low) + gene.encode(gene.high)) / 2)
-
-
-def _value(gene: Gene, text: str, assignment: str) -> Scalar:
-    value = read_value(text, f"--set {assignment}")
-    if isinstance(gene, Choice):
-        labels = {str(label): label for label in gene.labels}
-        if str(value) not in labels:
-            raise SpecError(f"--set {assignment}: no such option. {nearest(str(value), labels)}")
-        return labels[str(value)]
-    place = Place(shown=(f"--set {assignment}",))
-    number: float = build(Number if isinstance(gene, Real) else int, value, place)
-    if not gene.contains(number):
-        raise place.error(f"got {value!r}, expected a value of {gene.to_tree()}.")
-    return number

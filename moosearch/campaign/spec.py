@@ -8,6 +8,7 @@ import pydantic
 from moosearch.algorithms import ALGORITHMS, SearchAlgorithm
 from moosearch.algorithms.nsga2 import Nsga2
 from moosearch.attacks import ATTACKS, Threat
+from moosearch.campaign.initial import Recipe
 from moosearch.campaign.trackers import TRACKERS, Tracker
 from moosearch.data import DATASETS
 from moosearch.errors import SpecError
@@ -96,6 +97,8 @@ class CampaignSpec:
         constraints: Bounds such as ``flops <= 2e6``, on an objective or on anything that can be one.
         algorithm: Who proposes candidates.
         budget: How many.
+        initial: Recipes, gene paths with values, that take the first places of the first generation; a gene
+            that one does not name takes its first option or middle. ``from`` says where it comes from.
         seed: Seed of everything random.
         evaluator: Where candidates are trained.
         resources: What one candidate occupies.
@@ -120,6 +123,7 @@ class CampaignSpec:
     constraints: tuple[str, ...] = ()
     algorithm: Annotated[SearchAlgorithm, ALGORITHMS] = Nsga2()
     budget: Budget = Budget()
+    initial: tuple[Recipe, ...] = ()
     seed: Annotated[int, pydantic.Field(ge=0)] = 0
     evaluator: Annotated[Evaluator, EVALUATORS] = RayPool()
     resources: Resources = Resources()
