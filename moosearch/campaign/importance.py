@@ -26,8 +26,8 @@ Method = Literal["permutation", "fanova"]
 METHODS: Mapping[str, str] = {
     "permutation": "how far R^2 of a random forest falls, for candidates that it has not seen, when the "
     "values of the gene are shuffled among the candidates that have it",
-    "fanova": "share of the variance of a random forest's predictions that is due to the gene alone (fANOVA of "
-    "Optuna); the forest sees the genes that every candidate has, and no others",
+    "fanova": "share of the variance of a random forest's predictions that is due to the gene alone "
+    "(Optuna's fANOVA); the forest sees the genes that every candidate has, and no others",
 }
 """What each method's numbers mean."""
 
