@@ -22,6 +22,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from moosearch.campaign.confirmed import Confirmation, Member
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.tables import hypervolume_table
+from moosearch.errors import SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo, Scalar
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
@@ -99,9 +100,7 @@ def pairs(
     range of the front. Where it was confirmed, the search's estimates are hollow, and lines lead to the
     confirmed means; those that are doubtful are crossed. Bars are standard deviations over trainings.
     """
-    front = Front.of(evaluations, objectives)
-    members = {e.candidate.id for e in front}
-    others = [e for e in evaluations if e.feasible and e.candidate.id not in members]
+    front, others = _parted(evaluations, objectives)
     combinations = list(itertools.combinations(objectives, 2))
     columns = min(3, len(combinations))
     rows = -(-len(combinations) // columns)
@@ -112,8 +111,69 @@ def pairs(
     for axes, (first, second) in zip(grid.flat, combinations, strict=False):
         # Costs go on the horizontal axis: the eye reads "what do I get for it".
         across, up = (second, first) if second.sense == "minimize" else (first, second)
-        rest = [o for o in objectives if o not in (across, up)]
-        _pair(axes, across, up, rest[0] if len(rest) == 1 else None, front, others, confirmation)
+        _pair(axes, across, up, front, others, confirmation)
+    handles = _handles(front, others, confirmation)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    return figure
+
+
+def front_on(
+    axes: Axes,
+    evaluations: Sequence[Evaluation],
+    objectives: Sequence[ObjectiveInfo],
+    confirmation: Confirmation | None = None,
+    *,
+    x: str = "",
+    y: str = "",
+) -> None:
+    """Draw one pair of objectives on an axis, as `pairs` does.
+
+    Args:
+        axes: The axis.
+        evaluations: All evaluations of a campaign.
+        objectives: Its objectives.
+        confirmation: What was confirmed, if anything.
+        x: The objective across; if empty, the first cost, or else the first objective.
+        y: The objective upwards; if empty, the first other one.
+
+    Raises:
+        SpecError: No objective is called so, there is but one, or the front is empty.
+    """
+    front, others = _parted(evaluations, objectives)
+    front.knee()  # there is one
+    infos = {info.key: info for info in objectives}
+    for key in (x, y):
+        if key and key not in infos:
+            raise SpecError(f"no objective is called '{key}'. {nearest(key, infos)}")
+    costs_first = sorted(infos, key=lambda key: infos[key].sense == "maximize")
+    across = x or next(key for key in costs_first if key != y or len(infos) == 1)
+    rest = [key for key in infos if key != across]
+    if not rest or across == y:
+        raise SpecError(f"two objectives are drawn against each other: got '{across}' alone.")
+    _pair(axes, infos[across], infos[y or rest[0]], front, others, confirmation)
+    axes.legend(handles=_handles(front, others, confirmation), loc="best", frameon=False, fontsize="small")
+
+
+def given_or_current(ax: Axes | None) -> Axes:
+    """Return an axis, or else pyplot's current one, which a notebook shows."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.gca()
+
+
+def _parted(
+    evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]
+) -> tuple[Front, list[Evaluation]]:
+    """Return the front, and who is feasible and dominated."""
+    front = Front.of(evaluations, objectives)
+    members = {e.candidate.id for e in front}
+    return front, [e for e in evaluations if e.feasible and e.candidate.id not in members]
+
+
+def _handles(front: Front, others: Sequence[Evaluation], confirmation: Confirmation | None) -> list[Line2D]:
+    """Return the entries of the legend of `pairs`."""
     estimate = "front" if confirmation is None else "front, estimates"
     handles = [
         _dot(MEMBER, 6, f"{estimate} ({len(front)})", fillstyle="full" if confirmation is None else "none"),
@@ -122,19 +182,19 @@ def pairs(
     ]
     if confirmation is not None:
         handles += [_dot(MEMBER, 6, "confirmed on test"), _dot(KNEE, 6, "doubtful", marker="x")]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
-    return figure
+    return handles
 
 
 def _pair(
     axes: Axes,
     across: ObjectiveInfo,
     up: ObjectiveInfo,
-    shade: ObjectiveInfo | None,
     front: Front,
     others: Sequence[Evaluation],
     confirmation: Confirmation | None,
 ) -> None:
+    rest = [info for info in front.objectives if info not in (across, up)]
+    shade = rest[0] if len(rest) == 1 else None
     x, y = _values(front, across), _values(front, up)
     members = [confirmation.member(e.candidate.id) for e in front] if confirmation is not None else []
     judged = [member for member in members if member is not None]
@@ -344,9 +404,14 @@ def _wrapped(name: str) -> str:
 
 def hypervolume(evaluations: Sequence[Evaluation], header: Header) -> Figure:
     """Draw the hypervolume after every generation."""
-    table: pd.DataFrame = hypervolume_table(evaluations, header)
     figure = Figure(figsize=(5, 3.2), layout="constrained")
-    axes = figure.subplots()
+    hypervolume_on(figure.subplots(), evaluations, header)
+    return figure
+
+
+def hypervolume_on(axes: Axes, evaluations: Sequence[Evaluation], header: Header) -> None:
+    """Draw the hypervolume after every generation on an axis."""
+    table: pd.DataFrame = hypervolume_table(evaluations, header)
     axes.plot(table["evaluations"], table["hypervolume"], color=MEMBER, marker="o", markersize=4)
     axes.set_xlabel("candidates evaluated")
     axes.set_ylabel("hypervolume (share of the box)")
@@ -355,7 +420,6 @@ def hypervolume(evaluations: Sequence[Evaluation], header: Header) -> Figure:
         loc="left",
         fontsize=9,
     )
-    return figure
 
 
 def dumbbells(confirmation: Confirmation) -> Figure:

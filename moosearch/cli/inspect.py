@@ -1,4 +1,4 @@
-"""Inspect: front; and what can be written in a search space file: validate, list."""
+"""Inspect: front, decide; and what can be written in a search space file: validate, list."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,19 @@ import typer
 from rich.table import Table
 
 from moosearch.cli.app import FolderArgument, SetOption, app, err, out
-from moosearch.cli.tables import doubts, front_table
+from moosearch.cli.tables import choice_tables, doubts, front_table
 from moosearch.errors import SpecError, nearest
+from moosearch.pareto.choice import RULES, default_rules
 from moosearch.pareto.front import value_text
+
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Only members that keep bounds: 'robust_accuracy>=0.4, flops<=2e6'.",
+        metavar="BOUNDS",
+    ),
+]
 
 
 @app.command()
@@ -19,8 +29,21 @@ def front(
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the plots, and name them.")] = False,
+    where: WhereOption = None,
+    thin: Annotated[
+        str | None,
+        typer.Option(
+            "--thin",
+            help="One member of those that are nearly alike: within a share of the front's range, 0.02, or "
+            "amounts, clean_accuracy=0.01,flops=1e5.",
+            metavar="EPSILONS",
+        ),
+    ] = None,
     pick: Annotated[
-        str | None, typer.Option("--pick", help="Show one member: knee, best:OBJECTIVE or an id.")
+        str | None,
+        typer.Option(
+            "--pick", help="One member of what is left, by a rule of `moosearch decide`.", metavar="RULE"
+        ),
     ] = None,
 ) -> None:
     """Show the Pareto front: the members, with their objectives and genes."""
@@ -29,8 +52,14 @@ def front(
 
     campaign = Campaign(folder)
     shown = campaign.front
+    if where is not None:
+        shown = shown.where(where)
+    if thin is not None:
+        shown = shown.thin(thin)
     if pick is not None:
-        shown = Front((campaign.evaluation(pick),), shown.objectives)
+        whole = where is None and thin is None  # then any candidate may be named by its id
+        member = campaign.evaluation(pick) if whole else shown.pick(pick)
+        shown = Front((member,), shown.objectives)
     if csv:
         typer.echo(shown.to_frame().to_csv(index=False), nl=False)
     elif as_json:
@@ -63,6 +92,45 @@ def _confirmed(confirmation: Any, candidate_id: str) -> Any:
     """Return what was confirmed of a member as plain data; None where there is nothing."""
     member = confirmation.member(candidate_id) if confirmation is not None else None
     return member.to_tree() if member is not None else None
+
+
+@app.command(
+    help="Say which members of the front the decision aids choose, and why.\n\n\b\nRules:\n"
+    + "\n".join(f"  {rule}\n    {meaning}" for rule, meaning in RULES.items())
+    + "\n\nWithout objectives, all weigh the same, or come in the campaign's order. A tolerance is in the "
+    "objective's unit, or a share of the front's range, 1%."
+)
+def decide(
+    folder: FolderArgument,
+    where: WhereOption = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule", help="A rule; all that need no weights if not given. Repeatable.", metavar="RULE"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which members of the front the decision aids choose, and why."""
+    from moosearch.campaign.campaign import Campaign
+
+    campaign = Campaign(folder)
+    shown = campaign.front if where is None else campaign.front.where(where)
+    choices = [shown.choose(rule) for rule in rules or default_rules(shown.objectives)]
+    if as_json:
+        rows = [
+            {
+                "rule": choice.rule,
+                "id": choice.evaluation.candidate.id,
+                "objectives": dict(choice.evaluation.objectives),
+                "why": choice.why,
+            }
+            for choice in choices
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for table in choice_tables(campaign, shown, choices):
+        out.print(table)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from moosearch.pareto.front import spread_text
+from moosearch.pareto.front import recipe_text, spread_text
 
 
 def front_table(campaign: Any, shown: Any = None) -> Table:
@@ -18,11 +18,12 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
     front = campaign.front
     shown = shown if shown is not None else front
     knee = front.knee().candidate.id if len(front) else ""
-    genes = list(dict.fromkeys(path for e in front for path in e.candidate.genome))
-    varying = [p for p in genes if len({str(e.candidate.genome.get(p)) for e in front}) > 1] or genes
+    differing = front.differing_genes
     header, confirmation = campaign.header, campaign.confirmation
+    part = "" if len(shown) == len(front) else f"{len(shown)} of the "
+    size = f"{part}front of {len(front)}, hypervolume {front.hypervolume():.4f}"
     table = Table(
-        title=f"{header.name}: front of {len(front)}, hypervolume {front.hypervolume():.4f} (knee marked *)",
+        title=f"{header.name}: {size} (knee marked *)",
         caption=_caption(campaign, confirmation),
         title_justify="left",
         caption_justify="left",
@@ -32,19 +33,42 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
         table.add_column(objective.key.replace("_", "\n"), justify="right")
     table.add_column("genes that differ")
     for e in shown:
-        genome = {path: value for path, value in e.candidate.genome.items() if path in varying}
-        recipe = ", ".join(
-            value if isinstance(value, str) else f"{path.split('.')[-1]}={value}"
-            for path, value in genome.items()
-        )
         marked = f"{e.candidate.id}{'*' if e.candidate.id == knee else ''}"
         member = confirmation.member(e.candidate.id) if confirmation is not None else None
         if member is not None:
             marked += f"\n{_verdict(member)}"
         intervals = e.intervals if confirmation is None else {}  # one meaning for the second line
         values = [_cell(e, member, o.key, intervals) for o in header.objectives if o.key in e.objectives]
-        table.add_row(marked, *values, recipe)
+        table.add_row(marked, *values, recipe_text(e, differing))
     return table
+
+
+def choice_tables(campaign: Any, front: Any, choices: Sequence[Any]) -> list[Table]:
+    """Return what rules chose, and why: two tables with a row a rule."""
+    confirmation = campaign.confirmation
+    many = len(campaign.front)
+    of = f"the {many}" if len(front) == many else f"{len(front)} of the {many}"
+    chosen = Table(
+        title=f"{campaign.header.name}: chosen from {of} members of the front",
+        caption=_caption(campaign, confirmation),
+        title_justify="left",
+        caption_justify="left",
+    )
+    chosen.add_column("rule", overflow="fold")
+    chosen.add_column("id", no_wrap=True)
+    for objective in front.objectives:
+        chosen.add_column(objective.key.replace("_", "\n"), justify="right")
+    reasons = Table("rule", "why", box=box.SIMPLE)
+    reasons.columns[0].overflow = "fold"
+    for choice in choices:
+        e = choice.evaluation
+        member = confirmation.member(e.candidate.id) if confirmation is not None else None
+        identity = e.candidate.id if member is None else f"{e.candidate.id}\n{_verdict(member)}"
+        intervals = e.intervals if confirmation is None else {}
+        values = [_cell(e, member, info.key, intervals) for info in front.objectives]
+        chosen.add_row(choice.rule.replace(":", ":\n", 1), identity, *values)
+        reasons.add_row(choice.rule, choice.why)
+    return [chosen, reasons]
 
 
 def _cell(evaluation: Any, member: Any, key: str, intervals: Mapping[str, Sequence[float]]) -> str:

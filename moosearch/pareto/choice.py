@@ -13,6 +13,7 @@ import numpy as np
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import decision
+from moosearch.pareto.dominance import Array
 from moosearch.pareto.front import Front, value_text
 from moosearch.registry import NonNegative, build
 
@@ -85,16 +86,13 @@ def choose(front: Front, rule: str) -> Choice:
     return Choice(rule, front.members[index], f"{reason}; {compared}" if compared else reason)
 
 
-def decisions(front: Front) -> list[Choice]:
-    """Return the choices of every rule that needs nothing from the user; none of an empty front.
+def default_rules(objectives: Sequence[ObjectiveInfo]) -> list[str]:
+    """Return every rule that needs nothing from the user.
 
     Where no objectives are named, all weigh the same, or come in the campaign's order with a tolerance of 1 %
     of the front's range.
     """
-    if not front.members:
-        return []
-    best = [f"best:{info.key}" for info in front.objectives]
-    return [choose(front, rule) for rule in ("knee", "tradeoff", *best, *WEIGHTED, "lexicographic")]
+    return ["knee", "tradeoff", *(f"best:{info.key}" for info in objectives), *WEIGHTED, "lexicographic"]
 
 
 def to_frame(choices: Iterable[Choice], objectives: Sequence[ObjectiveInfo]) -> "pd.DataFrame":
@@ -207,12 +205,12 @@ def _weighted(front: Front, name: str, given: str, *, named: bool) -> tuple[int,
     )
 
 
-def _next(values: decision.Array, index: int) -> str:
+def _next(values: Array, index: int) -> str:
     rest = np.delete(values, index)
     return f" (next {rest.min():.3g})" if len(rest) else ""
 
 
-def _divided(keys: Sequence[str], shares: decision.Array) -> str:
+def _divided(keys: Sequence[str], shares: Array) -> str:
     return ", ".join(f"{key} {share:.0%}" for key, share in zip(keys, shares, strict=True))
 
 
@@ -261,10 +259,8 @@ def _member(front: Front, rule: str) -> int:
     found = [index for index, e in enumerate(front) if rule and e.candidate.id.startswith(rule)]
     if len(found) == 1:
         return found[0]
-    best = [f"best:{info.key}" for info in front.objectives]
     why = f"fits {len(found)} members" if found else "is neither a rule nor a member's id"
-    known = ["knee", "tradeoff", *best, *WEIGHTED, "lexicographic"]
-    raise SpecError(f"'{rule}' {why} of the front. {nearest(rule.partition('~')[0], known)}")
+    raise SpecError(f"'{rule}' {why} of the front. {nearest(rule, default_rules(front.objectives))}")
 
 
 def _column(front: Front, key: str) -> int:

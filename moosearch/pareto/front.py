@@ -1,7 +1,7 @@
 """The front: the non-dominated, feasible evaluations of a campaign, and ways to pick one of them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from moosearch.pareto.choice import Choice
+
+ROWS = 30
+"""Rows of a front that a notebook shows; the middle of a longer one is left out."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,10 @@ class Front:
         return choose(self, rule)
 
     def decisions(self) -> "list[Choice]":
-        """Return what each rule chooses that needs no weights; nothing where the front is empty."""
-        from moosearch.pareto.choice import decisions
+        """Return what each rule chooses that needs nothing from the user; nothing of an empty front."""
+        from moosearch.pareto.choice import default_rules
 
-        return decisions(self)
+        return [self.choose(rule) for rule in default_rules(self.objectives)] if self.members else []
 
     def pick(self, rule: str) -> Evaluation:
         """Return one member by a rule of `choose`.
@@ -150,6 +153,50 @@ class Front:
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas frame: a row a member, with id, objectives and active genes."""
         return to_frame(self.members)
+
+    def _repr_html_(self) -> str:
+        """Render a table for notebooks: objectives and the genes that differ, the knee marked."""
+        count = "1 member" if len(self) == 1 else f"{len(self)} members"
+        title = f"<p>front of {count}, hypervolume {self.hypervolume():.4f}</p>"
+        if not self.members:
+            return title
+        import pandas as pd
+
+        knee, paths = self.knee(), self.differing_genes
+        rows = [
+            {
+                "id": e.candidate.id,
+                "": "knee" if e is knee else "",
+                **{o.key: value_text(e.objectives[o.key]) for o in self.objectives},
+                "genes that differ": recipe_text(e, paths),
+            }
+            for e in self
+        ]
+        with pd.option_context("display.max_colwidth", None):
+            return title + pd.DataFrame(rows).to_html(index=False, max_rows=ROWS, border=0)
+
+    @property
+    def differing_genes(self) -> list[str]:
+        """Paths of the genes in which members differ; all of them where none does."""
+        genomes = [e.candidate.genome for e in self]
+        paths = list(dict.fromkeys(path for genome in genomes for path in genome))
+        return [path for path in paths if len({str(genome.get(path)) for genome in genomes}) > 1] or paths
+
+
+def recipe_text(evaluation: Evaluation, paths: Collection[str]) -> str:
+    """Write the genes of a candidate that are in ``paths`` for people: numbers with the gene's last name.
+
+    Example:
+        >>> from moosearch.evaluation import Candidate
+        >>> genome = {"training.loss": "trades", "training.optimizer.lr": 0.1}
+        >>> recipe_text(Evaluation(Candidate("0", genome, {}), "complete"), list(genome))
+        'trades, lr=0.1'
+    """
+    return ", ".join(
+        value if isinstance(value, str) else f"{path.rpartition('.')[2]}={value}"
+        for path, value in evaluation.candidate.genome.items()
+        if path in paths
+    )
 
 
 def value_text(value: float) -> str:
