@@ -1,8 +1,9 @@
 """A campaign as a user holds it: launch, inspect, export."""
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder
@@ -10,6 +11,10 @@ from moosearch.campaign.ledger import Header, Ledger
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 class Campaign:
@@ -57,12 +62,18 @@ class Campaign:
         """What a confirmation found so far; None where there is none."""
         return Confirmation.read(self.folder, self.evaluations, self.header.objectives)
 
-    def evaluation(self, rule: str) -> Evaluation:
-        """Return a front member by ``knee``, ``best:OBJECTIVE`` or id, or any candidate by id.
+    def evaluation(self, rule: str, where: str = "") -> Evaluation:
+        """Return a front member by a rule of `Front.choose`, or any candidate by id.
+
+        Args:
+            rule: ``knee``, ``best:OBJECTIVE``, ``asf:OBJECTIVE=WEIGHT,...`` and so on, or a candidate's id.
+            where: Bounds that the member must keep, as `Front.where` takes them.
 
         Raises:
             SpecError: Nothing fits.
         """
+        if where:
+            return self.front.where(where).pick(rule)
         evaluations = self.evaluations
         if rule == "knee" and len(evaluations) == 1:  # a recipe trained alone, which may miss a constraint
             return evaluations[0]
@@ -76,19 +87,73 @@ class Campaign:
         target = Path(folder or self.folder.plots)
         return plots.save(target, self.evaluations, self.header, self.confirmation)
 
-    def export(self, rule: str = "knee", to: Path | str | None = None) -> Path:
+    def plot_front(self, ax: "Axes | None" = None, *, x: str = "", y: str = "") -> "Axes":
+        """Draw the front in two objectives on an axis of matplotlib.
+
+        Args:
+            ax: The axis; pyplot's current one if not given.
+            x: The objective across; if not given, the first cost, or else the first objective.
+            y: The objective upwards; if not given, the first other one.
+
+        Returns:
+            The axis.
+
+        Raises:
+            SpecError: No objective is called so, there is but one, or the front is empty.
+        """
+        from moosearch.campaign import plots
+
+        axes = plots.given_or_current(ax)
+        plots.front_on(axes, self.evaluations, self.header.objectives, self.confirmation, x=x, y=y)
+        return axes
+
+    def plot_hypervolume(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the hypervolume after every generation on an axis of matplotlib.
+
+        Args:
+            ax: The axis; pyplot's current one if not given.
+
+        Returns:
+            The axis.
+        """
+        from moosearch.campaign import plots
+
+        axes = plots.given_or_current(ax)
+        plots.hypervolume_on(axes, self.evaluations, self.header)
+        return axes
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return a pandas frame: a row a candidate, with status, objectives, genes and seconds."""
+        from moosearch.campaign.tables import candidates_table
+
+        return candidates_table(self.evaluations)
+
+    def _repr_html_(self) -> str:
+        header, evaluations = self.header, self.evaluations
+        failed = sum(e.status == "failed" for e in evaluations)
+        facts = [
+            f"{len(evaluations)} candidates",
+            *([f"{failed} failed"] if failed else []),
+            f"{header.algorithm}, population {header.population}, seed {header.seed}",
+            "finished" if self.finished else "not finished",
+        ]
+        told = html.escape(", ".join(facts))
+        return f"<p><b>{html.escape(header.name)}</b>: {told}</p>{self.front._repr_html_()}"
+
+    def export(self, rule: str = "knee", to: Path | str | None = None, *, where: str = "") -> Path:
         """Export a candidate; see `moosearch.campaign.export.export_model`.
 
         Args:
-            rule: ``knee``, ``best:OBJECTIVE`` or a candidate's id.
+            rule: A rule of `Front.choose`, or a candidate's id.
             to: The folder to write; ``exports/<id>`` in the campaign's folder by default.
+            where: Bounds that the candidate must keep, as `Front.where` takes them.
 
         Returns:
             The folder.
         """
         from moosearch.campaign.export import export_model
 
-        evaluation = self.evaluation(rule)
+        evaluation = self.evaluation(rule, where)
         if evaluation.status == "failed":
             raise CampaignError(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
         target = Path(to) if to else self.folder.exports / evaluation.candidate.id
