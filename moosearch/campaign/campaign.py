@@ -62,7 +62,7 @@ class Campaign:
         """What a confirmation found so far; None where there is none."""
         return Confirmation.read(self.folder, self.evaluations, self.header.objectives)
 
-    def evaluation(self, rule: str, where: str = "") -> Evaluation:
+    def evaluation(self, rule: str, where: str | None = None) -> Evaluation:
         """Return a front member by a rule of `Front.choose`, or any candidate by id.
 
         Args:
@@ -72,7 +72,7 @@ class Campaign:
         Raises:
             SpecError: Nothing fits.
         """
-        if where:
+        if where is not None:
             return self.front.where(where).pick(rule)
         evaluations = self.evaluations
         if rule == "knee" and len(evaluations) == 1:  # a recipe trained alone, which may miss a constraint
@@ -140,7 +140,7 @@ class Campaign:
         told = html.escape(", ".join(facts))
         return f"<p><b>{html.escape(header.name)}</b>: {told}</p>{self.front._repr_html_()}"
 
-    def export(self, rule: str = "knee", to: Path | str | None = None, *, where: str = "") -> Path:
+    def export(self, rule: str = "knee", to: Path | str | None = None, *, where: str | None = None) -> Path:
         """Export a candidate; see `moosearch.campaign.export.export_model`.
 
         Args:

@@ -32,6 +32,14 @@ err = _Console(stderr=True, markup=False, highlight=False)
 
 FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
 FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Only members that keep bounds: 'robust_accuracy>=0.4, flops<=2e6'.",
+        metavar="BOUNDS",
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a leaf: campaign.budget.population=8.", metavar="PATH=VALUE"),

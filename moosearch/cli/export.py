@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moosearch.cli.app import FolderArgument, app, out
+from moosearch.cli.app import FolderArgument, WhereOption, app, out
 from moosearch.errors import SpecError
 from moosearch.pareto.front import value_text
 
@@ -15,8 +15,12 @@ from moosearch.pareto.front import value_text
 def export(
     folder: FolderArgument,
     pick: Annotated[
-        str | None, typer.Option("--pick", help="Whom: knee (the default) or best:OBJECTIVE.", metavar="RULE")
+        str | None,
+        typer.Option(
+            "--pick", help="Whom: knee (the default), or another rule of `moosearch decide`.", metavar="RULE"
+        ),
     ] = None,
+    where: WhereOption = None,
     candidate: Annotated[
         str | None, typer.Option("--candidate", help="Whom, by id or its beginning.", metavar="ID")
     ] = None,
@@ -30,7 +34,7 @@ def export(
     if candidate is not None and pick is not None:
         raise SpecError("export: give --pick or --candidate, not both.")
     rule = candidate if candidate is not None else pick if pick is not None else "knee"
-    target = Campaign(folder).export(rule, to)
+    target = Campaign(folder).export(rule, to, where=where)
     manifest = json.loads((target / "manifest.json").read_text())
     values = ", ".join(f"{k} {value_text(v['value'])}" for k, v in manifest["objectives"].items())
     out.print(f"exported candidate {manifest['candidate']} ({values}) to {target}")

@@ -7,20 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from moosearch.cli.app import FolderArgument, SetOption, app, err, out
+from moosearch.cli.app import FolderArgument, SetOption, WhereOption, app, err, out
 from moosearch.cli.tables import choice_tables, doubts, front_table
 from moosearch.errors import SpecError, nearest
 from moosearch.pareto.choice import RULES, default_rules
 from moosearch.pareto.front import value_text
-
-WhereOption = Annotated[
-    str | None,
-    typer.Option(
-        "--where",
-        help="Only members that keep bounds: 'robust_accuracy>=0.4, flops<=2e6'.",
-        metavar="BOUNDS",
-    ),
-]
 
 
 @app.command()
