@@ -339,9 +339,9 @@ def _storage(files: CampaignFolder | None, setting: str) -> Iterator[Check]:
 
 def _holder(files: CampaignFolder) -> Iterator[Check]:
     if files.running:
-        yield Check("lock", "ok", f"held by {shown(files.holder)}")
+        yield Check("lock", "ok", f"held by {files.holder or 'another process'}")
     elif files.driver.exists():
-        found = f"free; {shown(files.holder)} ended without a word"
+        found = f"free; {files.holder or 'another process'} ended without a word"
         yield Check("lock", "ok", found, f"go on with `moosearch resume {files.root}`")
     else:
         yield Check("lock", "ok", "free")

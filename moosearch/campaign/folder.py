@@ -10,11 +10,14 @@ import re
 import shutil
 import warnings
 from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pydantic
 from filelock import BaseFileLock, FileLock, Timeout
 
+from moosearch.campaign.now import Shown
 from moosearch.errors import CampaignError
 from moosearch.evaluators import Job
 
@@ -22,6 +25,30 @@ WAIT = 1.0
 """Seconds that a process waits for the lock: whoever asks for the status holds it for an instant."""
 
 _ID = re.compile(r"[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a campaign, as it says itself.
+
+    Attributes:
+        user: Who started it.
+        host: Name of its machine.
+        pid: Its id.
+        since: When it began, ISO 8601.
+    """
+
+    user: Shown
+    host: Shown
+    pid: int
+    since: Shown
+
+    def __str__(self) -> str:
+        """Say who it is, in a line."""
+        return f"{self.user} on {self.host} (process {self.pid}) since {self.since}"
+
+
+_HOLDER = pydantic.TypeAdapter(Holder)
 
 
 class CampaignFolder:
@@ -137,18 +164,14 @@ class CampaignFolder:
         lock = self._locked(WAIT)
         if lock is None:
             raise CampaignError(
-                f"{self.root}: this campaign is being run by {self.holder}. "
+                f"{self.root}: this campaign is being run by {self.holder or 'another process'}. "
                 f"Watch it with `moosearch status {self.root}`."
             )
-        holder = {
-            "user": _user(),
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = Holder(_user(), platform.node(), os.getpid(), since)
         try:
             with contextlib.suppress(OSError):  # who holds it is told as a courtesy
-                write_atomically(self.driver, json.dumps(holder) + "\n")
+                write_atomically(self.driver, json.dumps(asdict(holder)) + "\n")
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -177,13 +200,12 @@ class CampaignFolder:
         return lock
 
     @property
-    def holder(self) -> str:
-        """Who holds the campaign and since when, as far as is known."""
+    def holder(self) -> Holder | None:
+        """Who holds the campaign, or held it and ended without a word; None where nobody says so."""
         try:
-            told = json.loads(self.driver.read_text())
-            return f"{told['user']} on {told['host']} (process {told['pid']}) since {told['since']}"
-        except (OSError, ValueError, LookupError, TypeError):
-            return "another process"
+            return _HOLDER.validate_json(self.driver.read_bytes())
+        except (OSError, ValueError):
+            return None
 
     @property
     def running(self) -> bool:

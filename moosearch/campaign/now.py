@@ -3,14 +3,29 @@
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
 
 from moosearch.evaluators.evaluator import Node
 
 BLOCK = 2**18
 """Bytes that are read first from the end of a log; four times as many where they do not suffice."""
+
+
+def shown(text: str) -> str:
+    """Return a text as it may stand on a terminal: printable, and not too long."""
+    return "".join(c if c.isprintable() else " " for c in text[:500])
+
+
+def _shown(node: Node) -> Node:
+    return replace(node, name=shown(node.name), address=shown(node.address))
+
+
+Shown = Annotated[str, pydantic.AfterValidator(shown)]
+Nodes = list[Annotated[Node, pydantic.AfterValidator(_shown)]]
 
 
 @dataclass
@@ -29,12 +44,12 @@ class RunningJob:
         training: Which training it is in, from 0, where a candidate is trained several times.
     """
 
-    candidate: str
+    candidate: Shown
     number: int
     attempt: int
-    host: str
+    host: Shown
     pid: int
-    since: str
+    since: Shown
     epoch: int = 0
     epochs: int = 0
     training: int = 0
@@ -60,25 +75,25 @@ class Now:
         ended: Why it ended: ``finished``, or the reason of a stop; empty where it said nothing.
     """
 
-    opened: str = ""
-    host: str = ""
+    opened: Shown = ""
+    host: Shown = ""
     pid: int = 0
-    user: str = ""
-    since: str = ""
-    last: str = ""
+    user: Shown = ""
+    since: Shown = ""
+    last: Shown = ""
     confirming: bool = False
     workers: int = 0
     done: int = 0
     jobs: list[RunningJob] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
-    retries: dict[str, int] = field(default_factory=dict)
-    ended: str = ""
+    nodes: Nodes = field(default_factory=list)
+    retries: dict[Shown, int] = field(default_factory=dict)
+    ended: Shown = ""
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Take in an event; one that is not as it should be changes nothing."""
         # OverflowError: the whole number of an infinity.
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            time = shown(event["time"])
+            time = _TEXT.validate_python(event["time"])
             self._hear(event["event"], time, event)
             self.last = time
 
@@ -86,16 +101,9 @@ class Now:
         if kind in ("opened", "started", "confirmation_started"):
             self._start(kind, time, event)
         elif kind == "nodes":
-            self.nodes = [_node(tree) for tree in event["nodes"]]
+            self.nodes = _NODES.validate_python(event["nodes"])
         elif kind == "begun":
-            begun = RunningJob(
-                shown(event["candidate"]),
-                int(event["number"]),
-                int(event["attempt"]),
-                shown(event["host"]),
-                int(event["pid"]),
-                time,
-            )
+            begun = _JOB.validate_python({**event, "since": time})
             self._end(event)
             self.jobs.append(begun)
         elif kind == "epoch":
@@ -104,7 +112,7 @@ class Now:
                 epoch, epochs, training = int(event["row"]["epoch"]), int(event["epochs"]), event["number"]
                 job.epoch, job.epochs, job.training = epoch, epochs, int(training)
         elif kind == "retried":
-            failure = shown(event["failure"])
+            failure = _TEXT.validate_python(event["failure"])
             self._end(event)
             self.retries[failure] = self.retries.get(failure, 0) + 1
         elif kind in ("evaluated", "confirmed"):
@@ -114,13 +122,14 @@ class Now:
             for name in event.get("files", ()):  # weights that were lost are trained again
                 self._end({"candidate": name.removeprefix("models/")})
         elif kind in ("stopped", "finished"):
-            self.ended = kind if kind == "finished" else shown(event["reason"]) or kind
+            self.ended = kind if kind == "finished" else _TEXT.validate_python(event["reason"]) or kind
             self.jobs = []
 
     def _start(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
         """Forget what an earlier process did, but not how often jobs were tried again."""
         if kind == "opened":
-            self.host, self.pid, self.user = shown(event["host"]), int(event["pid"]), shown(event["user"])
+            opened = _NOW.validate_python({key: event[key] for key in ("host", "pid", "user")})
+            self.host, self.pid, self.user = opened.host, opened.pid, opened.user
             self.opened, self.since, self.nodes, self.workers = time, "", [], 0
         else:
             self.workers = int(event["workers"])
@@ -132,7 +141,7 @@ class Now:
         """Return the job that an event speaks of; the trainings of a search are all of job 0."""
         candidate = event["candidate"]
         # An evaluation is logged as it is stored, with its candidate's genes and spec.
-        identity = shown(candidate["id"] if isinstance(candidate, Mapping) else candidate)
+        identity = _TEXT.validate_python(candidate["id"] if isinstance(candidate, Mapping) else candidate)
         number = int(event.get("number", 0)) if self.confirming else 0
         return next((j for j in self.jobs if (j.candidate, j.number) == (identity, number)), None)
 
@@ -149,25 +158,14 @@ class Now:
         """Return what `to_tree` wrote.
 
         Raises:
-            KeyError: It is something else.
-            TypeError: It is something else.
+            KeyError: Something is missing.
             ValueError: It is something else.
         """
-        return cls(
-            shown(tree["opened"]),
-            shown(tree["host"]),
-            int(tree["pid"]),
-            shown(tree["user"]),
-            shown(tree["since"]),
-            shown(tree["last"]),
-            bool(tree["confirming"]),
-            int(tree["workers"]),
-            int(tree["done"]),
-            [_running(job) for job in tree["jobs"]],
-            [_node(node) for node in tree["nodes"]],
-            {shown(kind): int(times) for kind, times in dict(tree["retries"]).items()},
-            shown(tree["ended"]),
-        )
+        now: Now = _NOW.validate_python({f.name: tree[f.name] for f in fields(cls)})
+        return now
+
+
+_TEXT, _JOB, _NODES, _NOW = (pydantic.TypeAdapter[Any](kind) for kind in (Shown, RunningJob, Nodes, Now))
 
 
 def read_now(path: Path) -> Now:
@@ -215,38 +213,3 @@ def parse(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
-def shown(text: Any) -> str:
-    """Return a text as it may stand on a terminal: printable, and not too long.
-
-    Raises:
-        TypeError: It is no text.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"{type(text).__name__} is no text")
-    return "".join(c if c.isprintable() else " " for c in text[:500])
-
-
-def _node(tree: Mapping[str, Any]) -> Node:
-    return Node(
-        shown(tree["name"]),
-        shown(tree["address"]),
-        bool(tree["alive"]),
-        float(tree["cpus"]),
-        float(tree["gpus"]),
-    )
-
-
-def _running(tree: Mapping[str, Any]) -> RunningJob:
-    return RunningJob(
-        shown(tree["candidate"]),
-        int(tree["number"]),
-        int(tree["attempt"]),
-        shown(tree["host"]),
-        int(tree["pid"]),
-        shown(tree["since"]),
-        int(tree["epoch"]),
-        int(tree["epochs"]),
-        int(tree["training"]),
-    )

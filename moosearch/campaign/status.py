@@ -3,8 +3,6 @@
 Reading needs neither torch nor Ray, and disturbs nobody.
 """
 
-import contextlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +11,7 @@ from typing import Any, Literal
 
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
-from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.folder import CampaignFolder, Holder
 from moosearch.campaign.now import Now, RunningJob, read_now, shown
 from moosearch.campaign.tables import hypervolume_table
 from moosearch.evaluation import Evaluation
@@ -287,11 +285,8 @@ def _since(time: str, at: datetime) -> float:
 
 def _driver(folder: CampaignFolder, now: Now, at: datetime) -> Driver:
     """Return who holds the lock, as it says itself, or else who opened the log last."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        said = json.loads(folder.driver.read_bytes())
-        since = shown(said["since"])
-        return Driver(shown(said["host"]), int(said["pid"]), shown(said["user"]), since, _since(since, at))
-    return Driver(now.host, now.pid, now.user, now.opened, _since(now.opened, at))
+    holder = folder.holder or Holder(now.user, now.host, now.pid, now.opened)
+    return Driver(holder.host, holder.pid, holder.user, holder.since, _since(holder.since, at))
 
 
 def _nodes(
