@@ -1,10 +1,40 @@
-"""Shared by all tests: one thread, and no randomness that a test did not ask for."""
+"""Shared by all tests: one thread, a tiny space, the command line in this process, a finished campaign."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import yaml
+
+import moosearch
+from moosearch.cli import main
+
+TINY = """
+campaign:
+  seed: 3
+  objectives:
+    - {name: clean_accuracy}
+    - {name: robust_accuracy, attacks: [{name: pgd, eps: 0.1, step: 0.05, steps: 2}]}
+    - {name: flops}
+  budget: {population: 4, generations: 2}
+  evaluator: serial
+candidate:
+  dataset: {name: digits, auxiliary: [odd_even]}
+  architecture:
+    choice:
+      - {name: small_cnn, width: {integer: [2, 8, 2]}, depth: 2}
+      - {name: lenet, width: {log_real: [0.05, 0.1]}}
+  training:
+    epochs: 1
+    batch_size: 256
+    attack:
+      choice:
+        - {name: pgd, eps: 0.1, step: 0.05, steps: 1}
+        - {name: mixed, eps: 0.1, step: 0.05, steps: 1, alpha0_min: {real: [0.5, 0.95]}}
+    loss: {choice: [cross_entropy, trades]}
+    optimizer: {lr: {log_real: [0.01, 0.3]}}
+"""
 
 
 def pytest_collection_modifyitems(items):
@@ -20,3 +50,62 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The tiny space as plain data; a fresh copy each time it is called."""
+    return lambda: yaml.safe_load(TINY)
+
+
+@pytest.fixture
+def tiny_file(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the command line in this process: arguments -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["moosearch", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        captured = capsys.readouterr()
+        return exit_info.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """A finished campaign of 8 candidates; tests must not change its folder."""
+    folder = tmp_path_factory.mktemp("finished") / "tiny"
+    return moosearch.search(tiny(), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
+
+
+@pytest.fixture(scope="session")
+def skip_programs():
+    """Let exports write empty programs, which take longest, within a monkeypatch."""
+
+    def write(_model, _images, _classes, folder):
+        for name in ("model.onnx", "model.pt2", "network.py"):
+            (folder / name).write_bytes(b"")
+        from moosearch.export.programs import Programs
+
+        return Programs({"onnx": 0.0, "torch_export": 0.0, "network": 0.0}, {})
+
+    def skip(patch):
+        patch.setattr("moosearch.export.write.write_programs", write)
+        patch.setattr("moosearch.export.write._latency", lambda *_: None)
+
+    return skip
+
+
+@pytest.fixture
+def without_programs(monkeypatch, skip_programs):
+    """Exports write empty programs."""
+    skip_programs(monkeypatch)

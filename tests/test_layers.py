@@ -55,7 +55,7 @@ OWNERS = {
     "optuna_dashboard": {"report"},
     "yaml": {"space"},
     "typer": {"cli"},
-    "onnxruntime": {"campaign", "export"},
+    "onnxruntime": {"export"},
     "mlflow": {"campaign"},
     "tensorboard": {"campaign"},
     "sqlalchemy": {"campaign"},

@@ -1,7 +1,7 @@
 """A campaign as a user holds it: launch, inspect, export."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,24 +140,44 @@ class Campaign:
         told = html.escape(", ".join(facts))
         return f"<p><b>{html.escape(header.name)}</b>: {told}</p>{self.front._repr_html_()}"
 
-    def export(self, rule: str = "knee", to: Path | str | None = None, *, where: str | None = None) -> Path:
-        """Export a candidate; see `moosearch.campaign.export.export_model`.
+    def export(
+        self,
+        rule: str = "knee",
+        to: Path | str | None = None,
+        *,
+        where: str | None = None,
+        quantize: str | None = None,
+        latency: bool = True,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Path:
+        """Export a candidate; see `moosearch.export.write.export_model`.
 
         Args:
             rule: A rule of `Front.choose`, or a candidate's id.
             to: The folder to write; ``exports/<id>`` in the campaign's folder by default.
             where: Bounds that the candidate must keep, as `Front.where` takes them.
+            quantize: ``int8`` for a quantized ONNX file besides, with accuracies of its own.
+            latency: Whether to measure how long the programs take.
+            progress: Is told how far attacks on the quantized network are.
 
         Returns:
             The folder.
         """
-        from moosearch.campaign.export import export_model
+        from moosearch.export.write import export_model
 
         evaluation = self.evaluation(rule, where)
         if evaluation.status == "failed":
             raise CampaignError(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
         target = Path(to) if to else self.folder.exports / evaluation.candidate.id
-        return export_model(self.folder, self.header, evaluation, target)
+        return export_model(
+            self.folder,
+            self.header,
+            evaluation,
+            target,
+            quantize=quantize,
+            latency=latency,
+            progress=progress,
+        )
 
 
 def search(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moosearch.attacks import Threat
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.export import load_network
+from moosearch.campaign.weights import load_network
 from moosearch.campaign.plan import campaign_spec
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.data import Dataset, Task

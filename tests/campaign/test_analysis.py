@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 import moosearch
 from moosearch.attacks.multitask import Mixed
 from moosearch.campaign import analysis
-from moosearch.campaign.export import load_network
+from moosearch.campaign.weights import load_network
 from moosearch.data import labels_of
 from moosearch.registry import build
 from moosearch.space.files import load

@@ -13,8 +13,8 @@ import pytest
 
 import moosearch
 from moosearch.campaign import plots
-from moosearch.campaign.card import model_card
 from moosearch.cli.tables import doubts, front_table
+from moosearch.export.card import model_card
 
 CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
 

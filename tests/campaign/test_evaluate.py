@@ -16,7 +16,7 @@ from moosearch.attacks import Threat
 from moosearch.attacks.autoattack import AttackWarning
 from moosearch.attacks.gradient import Fgsm, Pgd
 from moosearch.attacks.suite import named_attacks
-from moosearch.campaign import evaluation, export
+from moosearch.campaign import evaluation
 from moosearch.campaign.subject import trained
 from moosearch.data.digits import Digits
 from moosearch.errors import DataUnavailableError, SpecError
@@ -28,11 +28,10 @@ TIMES = ["seconds", "images_per_second"]
 
 
 @pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
+def exported(finished, tmp_path_factory, skip_programs):
     """An export of the knee; its programs, which are not read here, are empty."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_export_onnx", "_export_program"):
-            patch.setattr(export, name, lambda *given: 0.0 * given[2].write_bytes(b""))
+        skip_programs(patch)
         return finished.export("knee", tmp_path_factory.mktemp("export") / "model")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from moosearch.attacks.gradient import Pgd
-from moosearch.campaign import export as export_module
+from moosearch.campaign import figures
 from moosearch.campaign import robustness_plots as plots
 from moosearch.campaign.robustness import (
     Aligned,
@@ -44,11 +44,10 @@ def table(finished, two):
 
 
 @pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
+def exported(finished, tmp_path_factory, skip_programs):
     """An exported folder; its programs are not needed here."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_export_onnx", "_export_program"):
-            patch.setattr(export_module, name, lambda *_: 0.0)
+        skip_programs(patch)
         return finished.export("knee", tmp_path_factory.mktemp("export") / "model")
 
 
@@ -178,7 +177,7 @@ def test_gallery_shows_images_differences_and_predictions(channels, tmp_path, mo
         assert perturbed.get_title().startswith(said[:10])
         assert perturbed.get_title().endswith("60%")
         assert clean.get_title().endswith("80%")
-    assert plots.save(tmp_path, "g", plots.gallery, shown).stat().st_size > 5000
+    assert figures.save(tmp_path, "g", plots.gallery, shown).stat().st_size > 5000
     assert (tmp_path / "g.pdf").is_file()
 
 
@@ -200,7 +199,7 @@ def test_alignment_map_has_the_natural_image_across(tmp_path):
     np.testing.assert_array_equal(means.images[0].get_array().filled(np.nan), found.means.by_class.T)
     assert singles.get_ylim()[0] < singles.get_ylim()[1]  # the diagonal goes up
     assert [tick.get_text() for tick in singles.get_xticklabels()] == ["a", "b", "c"]
-    plots.save(tmp_path, "a", plots.alignment, [found])
+    figures.save(tmp_path, "a", plots.alignment, [found])
 
 
 def test_alignment_of_a_candidate_is_that_of_its_features(finished):

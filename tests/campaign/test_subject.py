@@ -9,7 +9,6 @@ import torch
 import moosearch
 from moosearch.attacks import Threat
 from moosearch.attacks.gradient import Pgd
-from moosearch.campaign import export as export_module
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.campaign.subject import trained
 from moosearch.data.digits import Digits
@@ -19,11 +18,10 @@ from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
 
 
 @pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
+def exported(finished, tmp_path_factory, skip_programs):
     """An export of the knee; its programs, which are not read here, are empty."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_export_onnx", "_export_program"):
-            patch.setattr(export_module, name, lambda *given: 0.0 * given[2].write_bytes(b""))
+        skip_programs(patch)
         return finished.export("knee", tmp_path_factory.mktemp("export") / "model")
 
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import moosearch
-from moosearch.campaign import export as export_module
 from moosearch.errors import ExportError
+from moosearch.export import programs as programs_module
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_parity_is_really_checked(finished, tmp_path, monkeypatch):
         def module(self):
             return Wrong(self.program.module())
 
-    monkeypatch.setattr(export_module.torch.export, "load", lambda path: Program(real(path)))
+    monkeypatch.setattr(programs_module.torch.export, "load", lambda path: Program(real(path)))
     with pytest.raises(ExportError, match=r"differ by 2\.0"):
         finished.export("knee", tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,110 @@
+"""How long programs take on this machine, by batch size."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BATCHES = (1, 8, 64, 256)
+"""Images at a time."""
+
+REPEATS = 30
+"""Timed passes, as long as they fit into `SECONDS`; at least 3."""
+
+SECONDS = 0.3
+"""For one program and one batch size, about; a batch of which a pass takes `LONGEST` is left out."""
+
+LONGEST = 1.5
+"""Seconds that a pass may be expected to take."""
+
+MEMORY = 2**30
+"""Bytes that the layers' outputs of one batch may take together."""
+
+
+def measure(
+    programs: Mapping[str, Callable[[Tensor], Tensor]],
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    batches: Sequence[int] = BATCHES,
+) -> dict[str, Any]:
+    """Measure inference on the CPU.
+
+    Args:
+        programs: (B, C, H, W) float32 images -> logits, by name.
+        model: The network, from which the memory of a batch is estimated.
+        shape: (C, H, W) of an image.
+        batches: Images at a time.
+
+    Returns:
+        ``device``, ``cpu``, ``cores`` (of the machine), ``threads`` (that the programs may use), ``batches``,
+        and ``milliseconds``: by program the median of a batch of each size, None where it was left out as
+        too large for the bounds of this module.
+    """
+    per_image = _bytes(model, shape)
+    fitting = [batch for batch in batches if batch == 1 or batch * per_image <= MEMORY]
+    found: dict[str, list[float | None]] = {}
+    for name, program in programs.items():
+        found[name] = []
+        expected = 0.0
+        for batch in batches:
+            if batch not in fitting or expected * batch > LONGEST:
+                found[name].append(None)
+                continue
+            seconds = _median(program, torch.zeros(batch, *shape))
+            expected = seconds / batch
+            found[name].append(1e3 * seconds)
+    return {
+        "device": "cpu",
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "batches": list(batches),
+        "milliseconds": found,
+    }
+
+
+@torch.inference_mode()
+def _median(program: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Return the median of repeated passes after warming up, in seconds."""
+    times: list[float] = []
+    for _ in range(2):
+        start = time.perf_counter()
+        program(x)
+        warm = time.perf_counter() - start
+    for _ in range(max(3, min(REPEATS, int(SECONDS / max(warm, 1e-6))))):
+        start = time.perf_counter()
+        program(x)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+@torch.no_grad()
+def _bytes(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Add up the outputs of all layers for one image."""
+    total = 0
+
+    def add(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal total
+        total += output.nbytes if isinstance(output, Tensor) and not any(module.children()) else 0
+
+    hooks = [module.register_forward_hook(add) for module in model.modules()]
+    model(torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def cpu_name() -> str:
+    """Return what the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()

@@ -1,0 +1,118 @@
+"""The manifest of an export: everything known of it, as plain data."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import Tensor, nn
+
+from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.spec import CampaignSpec
+from moosearch.evaluation import Evaluation
+from moosearch.evaluators.work import versions
+from moosearch.judging.record import attack_tree, wilson
+from moosearch.models import count_flops, count_parameters
+from moosearch.registry import to_tree
+from moosearch.training import CandidateSpec, key_of
+from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
+
+FORMAT = 2
+"""Raised where a reader of old manifests would misread a new one; 2 has added keys to 1."""
+
+
+def manifest_of(
+    header: Header,
+    evaluation: Evaluation,
+    spec: CandidateSpec,
+    campaign: CampaignSpec,
+    model: nn.Module,
+    correct: Tensor,
+) -> dict[str, Any]:
+    """Describe a candidate.
+
+    Args:
+        header: The campaign's header.
+        evaluation: What is known of it.
+        spec: Its spec.
+        campaign: The campaign's settings.
+        model: The deployed network.
+        correct: (N,) booleans, the validation images that it classifies rightly.
+    """
+    images = len(correct)
+    return {
+        "format": FORMAT,
+        "campaign": header.name,
+        "candidate": evaluation.candidate.id,
+        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": {
+            "name": "images",
+            "shape": ["batch", *spec.dataset.shape],
+            "dtype": "float32",
+            "range": [0.0, 1.0],
+        },
+        "output": {"name": "logits", "classes": list(spec.dataset.tasks[0].groups)},
+        "objectives": _objectives(header, evaluation, campaign, images),
+        "measured_on": "validation split",
+        "images": images,
+        "clean_accuracy_reproduced": int(correct.sum()) / images,
+        "flops": count_flops(model, spec.dataset.shape),
+        "parameters": count_parameters(model),
+        "threats": [{"norm": threat.norm, "eps": threat.eps} for threat in campaign.threats],
+        "genome": dict(evaluation.candidate.genome),
+        "spec": to_tree(spec, CandidateSpec),
+        "seed": {"campaign": header.seed, "candidate": evaluation.provenance.get("seed")},
+        "seconds": dict(evaluation.seconds),
+        "trained_on": evaluation.provenance.get("device"),
+        "versions": {"training": _versions_of(evaluation), "export": versions()},
+    }
+
+
+def _objectives(
+    header: Header, evaluation: Evaluation, campaign: CampaignSpec, images: int
+) -> dict[str, dict[str, Any]]:
+    """Describe what the search measured; of accuracies with the interval for so many images.
+
+    ``value`` is the mean over the search's trainings, ``std`` their deviation where there were several, and
+    ``kept`` what the one measured whose weights are here; the interval is around ``kept``.
+    """
+    accuracies = {key_of(o): o for o in campaign.objectives if isinstance(o, CleanAccuracy | RobustAccuracy)}
+    found = {}
+    for info in header.objectives:
+        kept = evaluation.kept.get(info.key, evaluation.objectives[info.key])
+        entry: dict[str, Any] = {
+            "value": evaluation.objectives[info.key],
+            "sense": info.sense,
+            "unit": info.unit,
+            "kept": kept,
+            "std": evaluation.deviations.get(info.key),
+        }
+        objective = accuracies.get(info.key)
+        if isinstance(objective, RobustAccuracy):
+            entry["attacks"] = [attack_tree(attack) for attack in objective.attacks]
+        if objective is not None:
+            most = objective.images if isinstance(objective, RobustAccuracy) else 0
+            seen = min(most or images, images)
+            entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen))}
+        found[info.key] = entry
+    return found
+
+
+def confirmation_of(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> dict[str, Any] | None:
+    """Return what was confirmed of the recipe, accuracies with Wilson intervals; None where nothing was."""
+    evaluations = Ledger.open(folder).evaluations()
+    found = Confirmation.read(folder, evaluations, header.objectives)
+    member = found.member(evaluation.candidate.id) if found is not None else None
+    if member is None:
+        return None
+    tree = member.to_tree()
+    for name, value in tree["values"].items():
+        share = not name.startswith("suite_average_robust")  # which is a mean of shares
+        correct = round(value["mean"] * member.images)
+        value["interval"] = list(wilson(correct, member.images)) if share else None
+    return tree
+
+
+def _versions_of(evaluation: Evaluation) -> Mapping[str, str]:
+    return {name: v for name, v in evaluation.provenance.items() if name in versions()}
