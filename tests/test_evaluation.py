@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moosearch.errors import Place, SpecError
 from moosearch.evaluation import Candidate, Constraint, Evaluation
 
 CANDIDATE = Candidate("0123456789ab", {}, {})
@@ -70,3 +71,17 @@ def test_reason_of_no_error_is_empty(error):
 def test_an_evaluation_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Evaluation(CANDIDATE, "complete").status = "failed"
+
+
+@pytest.mark.parametrize("text", ["flops<=2e6", " flops  <= 2000000", "flops <= 4000000/2"])
+def test_constraints_are_read_as_files_and_options_have_them(text):
+    assert Constraint.parse(text, Place()) == Constraint("flops", "<=", 2e6)
+    assert Constraint.parse(str(Constraint("a-b.c", ">=", 0.5)), Place()) == Constraint("a-b.c", ">=", 0.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "flops", "flops < 2", "flops = 2", "<= 2", "flops <= two", "flops <= nan"]
+)
+def test_what_is_no_constraint_is_refused_where_it_stands(text):
+    with pytest.raises(SpecError, match=r"^where: got '.*', expected "):
+        Constraint.parse(text, Place(shown=("where",)))

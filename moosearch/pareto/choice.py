@@ -260,7 +260,9 @@ def _member(front: Front, rule: str) -> int:
     if len(found) == 1:
         return found[0]
     why = f"fits {len(found)} members" if found else "is neither a rule nor a member's id"
-    raise SpecError(f"'{rule}' {why} of the front. {nearest(rule, default_rules(front.objectives))}")
+    raise SpecError(
+        f"'{rule}' {why} of the front. {nearest(rule.partition(':')[0], default_rules(front.objectives))}"
+    )
 
 
 def _column(front: Front, key: str) -> int:

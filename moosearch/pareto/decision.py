@@ -14,7 +14,7 @@ from moosearch.pareto.dominance import Array, non_dominated
 AUGMENTATION = 1e-3
 """Weight of the sum in the achievement function: it decides between rows whose largest terms are equal."""
 SLACK = 1e-9
-"""Share of a tolerance within which rounding is forgiven: 0.80 is within 0.01 of 0.81."""
+"""Share of a tolerance, or of a box, within which rounding is forgiven: 0.80 is within 0.01 of 0.81."""
 
 
 def scaled(losses: Array) -> Array:
@@ -93,7 +93,7 @@ def achievements(losses: Array, weights: Sequence[float]) -> Array:
     from pymoo.decomposition.aasf import AASF
 
     shares = _shares(weights)
-    counts = shares > 0
+    counts = shares > np.finfo(np.float64).tiny  # of which there is an inverse
     function = AASF(eps=0.0, rho=AUGMENTATION)
     return np.asarray(function.do(scaled(losses)[:, counts], 1 / shares[counts], _type="many_to_one"))
 
@@ -197,7 +197,7 @@ def thinned(losses: Array, epsilons: Sequence[float]) -> NDArray[np.int64]:
     sizes = np.asarray(epsilons, dtype=np.float64)
     above = losses - losses.min(axis=0)
     in_boxes = above / np.where(sizes > 0, sizes, 1.0)
-    boxes = np.where(sizes > 0, np.floor(in_boxes), above)
+    boxes = np.where(sizes > 0, np.floor(in_boxes + SLACK), above)
     distance = np.linalg.norm(np.where(sizes > 0, in_boxes - boxes, 0.0), axis=1)
     kept: dict[tuple[float, ...], int] = {}
     for row in np.flatnonzero(non_dominated(boxes)):
@@ -210,4 +210,5 @@ def thinned(losses: Array, epsilons: Sequence[float]) -> NDArray[np.int64]:
 def _shares(weights: Sequence[float] | Array) -> Array:
     """Scale weights to a sum of 1; those that are all 0 stay so."""
     given = np.asarray(weights, dtype=np.float64)
-    return given / (given.sum() or 1.0)
+    given = given / (given.max() or 1.0)  # the sum of two large ones is finite
+    return np.asarray(given / (given.sum() or 1.0))

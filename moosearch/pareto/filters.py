@@ -56,7 +56,7 @@ def thin(front: Front, epsilons: float | str) -> Front:
         return front
     sizes = []
     for info in front.objectives:
-        amount = given.get(info.key) or "0"
+        amount = given.get(info.key, "0") or ""
         size = in_units(amount, [e.objectives[info.key] for e in front], place.child(info.key))
         sizes.append(size / abs(info.ideal - info.reference))
     kept = decision.thinned(front.losses, sizes)

@@ -139,7 +139,8 @@ class Front:
 
         Args:
             epsilons: A share of the front's range in every objective, such as ``0.02``, or amounts in the
-                objectives' units, ``clean_accuracy=0.01,flops=1e5``; what is not named is not thinned.
+                objectives' units, ``clean_accuracy=0.01,flops=1e5``; in what is not named, nothing is
+                given up.
 
         Raises:
             SpecError: It is neither, or an objective is unknown.
