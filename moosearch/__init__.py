@@ -1,7 +1,8 @@
 """moosearch: evolutionary multi-objective AutoML for adversarially robust neural networks.
 
 Three verbs: `search` launches a campaign, `Campaign.front` is what one inspects, `Campaign.export` takes a
-model out of it. `evaluate` attacks what came of it; `confirm` trains the front again and attacks that.
+model out of it. `evaluate` attacks what came of it; `confirm` trains the front again and attacks that;
+`load_export` classifies images with an exported model.
 """
 
 from importlib import import_module
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moosearch.campaign.campaign import Campaign, confirm, resume, search, train
     from moosearch.campaign.evaluation import evaluate
+    from moosearch.export import load_export
     from moosearch.pareto import Front
 
 __version__ = "0.1.0"
-__all__ = ["Campaign", "Front", "confirm", "evaluate", "resume", "search", "train"]
+__all__ = ["Campaign", "Front", "confirm", "evaluate", "load_export", "resume", "search", "train"]
 
 _HOMES = {
     "Campaign": "moosearch.campaign.campaign",
     "Front": "moosearch.pareto",
     "confirm": "moosearch.campaign.campaign",
     "evaluate": "moosearch.campaign.evaluation",
+    "load_export": "moosearch.export",
     "resume": "moosearch.campaign.campaign",
     "search": "moosearch.campaign.campaign",
     "train": "moosearch.campaign.campaign",

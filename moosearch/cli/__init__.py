@@ -9,7 +9,8 @@ import traceback
 
 # isort: off
 # Commands register themselves; `--help` shows them in this order.
-from moosearch.cli import launch, replay, status, inspect, evaluate, confirm, export, analyze, doctor  # noqa: F401
+from moosearch.cli import launch, replay, status, inspect, evaluate, confirm  # noqa: F401
+from moosearch.cli import export, predict, report, analyze, doctor  # noqa: F401
 
 # isort: on
 from moosearch.cli.app import app, err, out

@@ -3,6 +3,9 @@
 import hashlib
 from pathlib import Path
 
+FORMAT = 2
+"""Of the manifest; raised where readers of old ones would misread a new one. 2 has added keys to 1."""
+
 WEIGHTS = "weights.safetensors"
 ONNX = "model.onnx"
 INT8 = "model.int8.onnx"

@@ -12,14 +12,12 @@ from moosearch.campaign.ledger import Header, Ledger
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators.work import versions
+from moosearch.export.files import FORMAT
 from moosearch.judging.record import attack_tree, wilson
 from moosearch.models import count_flops, count_parameters
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of
 from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
-
-FORMAT = 2
-"""Raised where a reader of old manifests would misread a new one; 2 has added keys to 1."""
 
 
 def manifest_of(
