@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moosearch.campaign.confirmed import Confirmation
-from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header, Ledger
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
@@ -139,6 +139,22 @@ class Campaign:
         ]
         told = html.escape(", ".join(facts))
         return f"<p><b>{html.escape(header.name)}</b>: {told}</p>{self.front._repr_html_()}"
+
+    def report(self, to: Path | str | None = None, *, refresh: float = 0) -> Path:
+        """Write the campaign as one HTML file, which needs no network.
+
+        Args:
+            to: The file; ``report.html`` in the campaign's folder by default.
+            refresh: Seconds after which an open page loads itself again while the campaign runs; 0 for never.
+
+        Returns:
+            The file.
+        """
+        from moosearch.report.campaign_page import campaign_page
+
+        target = Path(to or self.folder.report)
+        write_atomically(target, campaign_page(self, refresh=refresh))
+        return target
 
     def export(
         self,

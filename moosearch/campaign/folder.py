@@ -58,7 +58,7 @@ class CampaignFolder:
     elsewhere), ``events.jsonl``, ``models/``, ``confirmed/``, and ``order.json`` in a replay. For as long as
     candidates train: ``checkpoints/``; for as long as a process holds the campaign: ``driver.json``. Views,
     which can be deleted: ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``,
-    ``plots/``.
+    ``plots/``, ``report.html``.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -77,6 +77,7 @@ class CampaignFolder:
         self.front = self.root / "front.csv"
         self.hypervolume = self.root / "hypervolume.csv"
         self.plots = self.root / "plots"
+        self.report = self.root / "report.html"
         self.exports = self.root / "exports"
         self.confirmed = self.root / "confirmed"
         self.confirmation = self.confirmed / "plan.json"

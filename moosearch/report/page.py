@@ -88,6 +88,7 @@ def document(
     scripts: Sequence[str] = (),
     *,
     head: str = "",
+    tools: str = "",
     refresh: float = 0,
 ) -> str:
     """Return a whole page.
@@ -98,6 +99,7 @@ def document(
         data: Plain data without NaN; `Page.start` hands it to the scripts.
         scripts: Names of files in ``assets/``, which run in this order after ``page.js``.
         head: HTML above the sections; the title as heading if not given.
+        tools: HTML beside the navigation, which stays in view.
         refresh: Seconds after which the page loads itself again, when nobody is using it; 0 for never.
 
     Raises:
@@ -120,6 +122,7 @@ def document(
         style=asset("page.css"),
         head=head or f"<h1>{escape(title)}</h1>",
         navigation=links,
+        tools=tools,
         sections="\n".join(each.html() for each in sections),
         refresh=f"{refresh:g}",
         data=_json(data),

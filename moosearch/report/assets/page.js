@@ -53,7 +53,7 @@ const Page = (() => {
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: c.ink },
       margin: { l: 8, r: 8, t: 8, b: 8 },
       hoverlabel: { bgcolor: c.card, bordercolor: c.soft, font: { color: c.ink }, align: "left" },
-      legend: { orientation: "h", y: -0.2, x: 0 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: c.pale, activecolor: c.accent },
       ...own,
     };
     for (const name of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))) {
@@ -64,7 +64,8 @@ const Page = (() => {
 
   /**
    * Draw a plot, and again whenever the color scheme changes.
-   * `build(colors)` returns {traces, layout}; call `redraw(element)` when what it shows has changed.
+   * `build(colors)` returns {traces, layout}; call `redraw(element)` when what it shows has changed: it does
+   * nothing where nothing was drawn yet.
    */
   function plot(element, build) {
     drawings.set(element, build);
@@ -72,11 +73,37 @@ const Page = (() => {
   }
 
   function redraw(element) {
+    if (!drawings.has(element)) return null;
     const c = colors();
     const { traces, layout } = drawings.get(element)(c);
-    const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+    const buttons = traces.some((trace) => trace.type === "parcoords")
+      ? ["toImage"] : ["zoom2d", "pan2d", "resetScale2d", "toImage"];
+    // On a phone a finger that moves scrolls the page; zooming is by double tap and the controls.
+    const phone = matchMedia("(max-width: 640px)").matches;
+    if (phone) layout.dragmode ??= false;
+    const config = { responsive: true, displaylogo: false, displayModeBar: phone ? false : "hover", modeBarButtons: [buttons] };
     return Plotly.react(element, traces, themed(layout, c), config);
   }
+
+  const waiting = new Map();
+  const near = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => now(entry.target)),
+    { rootMargin: "400px" });
+
+  /** Call `draw` once the element comes near the window, or is printed: what is far down costs nothing before. */
+  function later(element, draw) {
+    waiting.set(element, draw);
+    near.observe(element);
+  }
+
+  function now(element) {
+    const draw = waiting.get(element);
+    waiting.delete(element);
+    near.unobserve(element);
+    if (draw) draw();
+  }
+
+  addEventListener("beforeprint", () => [...waiting.keys()].forEach(now));
 
   dark.addEventListener("change", () => drawings.forEach((_, element) => redraw(element)));
 
@@ -182,5 +209,5 @@ const Page = (() => {
     target.focus({ preventScroll: true });
   });
 
-  return { colors, copy, download, el, label, number, plot, redraw, start, state };
+  return { colors, copy, download, el, label, later, number, plot, redraw, start, state };
 })();
