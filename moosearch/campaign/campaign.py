@@ -32,6 +32,10 @@ class Campaign:
         self.folder = CampaignFolder.existing(folder)
         self._ledger = Ledger.open(self.folder)
 
+    def __repr__(self) -> str:
+        """Write the folder."""
+        return f"Campaign({str(self.folder.root)!r})"
+
     @property
     def header(self) -> Header:
         """Name, objectives, constraints, algorithm, budget and seed."""
