@@ -36,7 +36,7 @@ RULES = {
 """Every rule and what it means. Without objectives, all weigh the same, or come in the campaign's order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """A member that a rule chose.
 
@@ -49,6 +49,10 @@ class Choice:
     rule: str
     evaluation: Evaluation
     why: str
+
+    def __repr__(self) -> str:
+        """Write it without the whole evaluation."""
+        return f"Choice({self.rule!r}, {self.evaluation.candidate.id!r}, {self.why!r})"
 
     def __str__(self) -> str:
         """Write it as one line."""

@@ -18,7 +18,7 @@ ROWS = 30
 """Rows of a front that a notebook shows; the middle of a longer one is left out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Front:
     """Non-dominated, feasible evaluations, best first in the first objective.
 
@@ -43,6 +43,10 @@ class Front:
         ]
         rows.sort(key=lambda row: row[:2])
         return cls(tuple(row[2] for row in rows), tuple(objectives))
+
+    def __repr__(self) -> str:
+        """Write the members' ids."""
+        return f"Front({', '.join(e.candidate.id for e in self)})"
 
     def __len__(self) -> int:
         """Return the number of members."""

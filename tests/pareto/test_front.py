@@ -1,5 +1,7 @@
 """The front of a campaign, and the rules that pick one of its members."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,3 +153,36 @@ def test_frame_has_a_row_a_member_and_genes_in_the_last_columns(front):
 
 def test_frame_of_an_empty_front_is_empty(objectives):
     assert len(Front.of([], objectives).to_frame()) == 0
+
+
+def test_a_notebook_shows_objectives_differing_genes_and_the_knee(front):
+    title, table = ElementTree.fromstring(f"<div>{front._repr_html_()}</div>")
+    assert title.text == f"front of 3 members, hypervolume {front.hypervolume():.4f}"
+    assert [[cell.text or "" for cell in row] for row in table.iter("tr")] == [
+        ["id", "", "accuracy", "cost", "genes that differ"],
+        ["a1", "", "0.9", "9", "width=16, trades"],
+        ["a2", "knee", "0.8", "2", "width=8"],
+        ["c3", "", "0.1", "1", "width=4"],
+    ]
+    assert repr(front) == "Front(a1, a2, c3)"
+
+
+def test_what_a_notebook_shows_is_escaped_and_whole(objectives, evaluated):
+    recipe = {"loss": "<script>" + "long" * 30, "same": 1}
+    shown = Front.of([evaluated("a", 0.5, 5.0, genome=recipe)], objectives)._repr_html_()
+    assert "<script>" not in shown
+    assert f"&lt;script&gt;{'long' * 30}, same=1" in shown
+
+
+def test_a_long_front_is_cut_in_a_notebook_and_an_empty_one_is_said(objectives, evaluated):
+    front = Front.of([evaluated(f"{n:03d}", n / 100, 0.1 * n) for n in range(100)], objectives)
+    assert len(front) == 100
+    assert front._repr_html_().count("<tr") < 40
+    assert Front((), objectives)._repr_html_() == "<p>front of 0 members, hypervolume 0.0000</p>"
+
+
+def test_genes_differ_where_one_has_another_value_or_none(objectives, evaluated):
+    genomes = [{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 1, "b": 3, "c": True}]
+    several = [evaluated(f"{n}", n / 10, n, genome=genome) for n, genome in enumerate(genomes)]
+    assert sorted(Front.of(several, objectives).differing_genes) == ["b", "c"]
+    assert Front.of(several[:1], objectives).differing_genes == ["a", "b"]
