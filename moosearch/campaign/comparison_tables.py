@@ -183,6 +183,7 @@ class Measured:
             f"hypervolume and IGD+ in {self.comparison.scale}",
             "values are the search's own estimates, of which a front keeps the luckiest: all campaigns have "
             "that in common, `moosearch confirm` does without it",
+            "coverage: share of the column's front that some member of the row's is at least as good as",
             *self._warnings(),
             *self._verdicts(),
         ]

@@ -94,6 +94,18 @@ def importance(
     return gene_importances(evaluations, objectives, seed, method).table
 
 
+def method_of(name: str) -> Method:
+    """Return the method of a name.
+
+    Raises:
+        SpecError: There is none.
+    """
+    for method in get_args(Method):
+        if method == name:
+            return method  # type: ignore[no-any-return]
+    raise SpecError(f"--method: no method is called '{name}'. {nearest(name, METHODS)}")
+
+
 def gene_importances(
     evaluations: Sequence[Evaluation],
     objectives: Sequence[ObjectiveInfo],
@@ -112,13 +124,11 @@ def gene_importances(
         method: One of `METHODS`.
 
     Raises:
-        SpecError: There is no such method, or no candidate completed.
+        SpecError: No candidate completed.
 
     Source: Breiman 2001, section 10 (permutation, here in cross-validation); Hutter, Hoos & Leyton-Brown
     2014 (fANOVA).
     """
-    if method not in get_args(Method):
-        raise SpecError(f"no method is called '{method}'. {nearest(method, METHODS)}")
     complete = [e for e in evaluations if e.status == "complete"]
     if not complete:
         raise SpecError("no candidate completed: nothing can be said of genes.")

@@ -1,10 +1,9 @@
 """Drawings of what `moosearch.campaign.robustness` measures.
 
-Each function draws one figure and returns it; `save` writes it.
+Each function draws one figure and returns it; `moosearch.campaign.figures.save` writes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from torch import Tensor
 
-from moosearch.campaign.plots import STYLE
+from moosearch.campaign.figures import COLORS, MARKERS
 from moosearch.campaign.robustness import Aligned, Shown
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Told apart by color-blind readers too (Okabe & Ito 2008)."""
-MARKERS = "os^DvPX"
 FOOLED, WITHSTOOD = "#d55e00", "#0072b2"
 SMALL = 32 / 255
 """Radius up to which it is told in steps of a byte."""
@@ -31,28 +27,6 @@ LETTERS = 15
 """Letters of a class's name that are shown."""
 NAMED_CLASSES = 24
 """Classes up to which a heat map names every one."""
-
-
-def save(folder: Path, name: str, draw: Callable[..., Figure], *subject: Any) -> Path:
-    """Draw a figure in the shared style, and write it as PNG and PDF.
-
-    Args:
-        folder: Where to write; created.
-        name: Name of the files.
-        draw: Draws the figure.
-        subject: What ``draw`` is given.
-
-    Returns:
-        The PNG file.
-    """
-    import matplotlib as mpl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
-        figure = draw(*subject)
-        for suffix in ("pdf", "png"):
-            figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
-    return folder / f"{name}.png"
 
 
 def curves(table: pd.DataFrame) -> Figure:

@@ -1,11 +1,15 @@
-"""Analyze: datasets, perturbations, trained candidates."""
+"""Analyze: datasets, perturbations, trained candidates, genes."""
 
+import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich import box
+from rich.table import Table
 
-from moosearch.cli.app import FileArgument, FolderArgument, SetOption, app, out
+from moosearch.cli.app import FileArgument, FolderArgument, SetOption, app, err, out
 from moosearch.cli.bar import measuring
 from moosearch.cli.tables import frame_table
 
@@ -135,7 +139,7 @@ def analyze_robustness(
     to: ToOption = None,
 ) -> None:
     """Curves of robust accuracy against the radius and against the number of steps: plot and CSV."""
-    from moosearch.campaign import robustness, robustness_plots
+    from moosearch.campaign import figures, robustness, robustness_plots
 
     chosen = () if radii is None else robustness.radii_of(radii)
     numbers = robustness.steps_of(steps)
@@ -146,7 +150,7 @@ def analyze_robustness(
         along = points[curve].map(f"{curve} {{:.4g}}".format).rename("along")
         shown = points.assign(along=along).pivot_table("accuracy", "candidate", "along", sort=False)
         out.print(frame_table(shown.reset_index()))
-    path = robustness_plots.save(to or folder / "plots", "robustness", robustness_plots.curves, table)
+    path = figures.save(to or folder / "plots", "robustness", robustness_plots.curves, table)
     _write(table, path)
 
 
@@ -163,14 +167,14 @@ def analyze_gallery(
     to: ToOption = None,
 ) -> None:
     """Images as they are, perturbed, and their difference, with predictions: some fooled, some withstood."""
-    from moosearch.campaign import robustness, robustness_plots
+    from moosearch.campaign import figures, robustness, robustness_plots
 
     for case in _cases(
         folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=robustness.POOL
     ):
         shown = robustness.show(case, count=images)
         name = f"gallery-{case.model.name}"
-        path = robustness_plots.save(to or folder / "plots", name, robustness_plots.gallery, shown)
+        path = figures.save(to or folder / "plots", name, robustness_plots.gallery, shown)
         _write(shown.table(), path)
 
 
@@ -187,16 +191,67 @@ def analyze_alignment(
     to: ToOption = None,
 ) -> None:
     """Heat map of the similarity of natural and adversarial features (Hotegni & Peitz 2024, figure 3)."""
-    from moosearch.campaign import robustness, robustness_plots
+    from moosearch.campaign import figures, robustness, robustness_plots
 
     cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
     with measuring() as bar:
         found = [robustness.align(case, progress=bar) for case in cases]
     table = robustness.alignment_table(found)
     out.print(frame_table(table))
-    path = robustness_plots.save(to or folder / "plots", "alignment", robustness_plots.alignment, found)
+    path = figures.save(to or folder / "plots", "alignment", robustness_plots.alignment, found)
     robustness.class_table(found).to_csv(path.with_name("alignment_by_class.csv"), index=False)
     _write(table, path)
+
+
+@analyze.command("genes")
+def analyze_genes(
+    folder: FolderArgument,
+    method: Annotated[
+        str, typer.Option("--method", help="permutation, or fanova (Optuna's).", metavar="NAME")
+    ] = "permutation",
+    seed: Annotated[int, typer.Option("--seed", help="Of the random forests.", min=0)] = 0,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    to: ToOption = None,
+) -> None:
+    """Which genes matter for which objective, and which of their values the front has: tables and plots."""
+    from moosearch.campaign import gene_plots, importance
+    from moosearch.campaign.campaign import Campaign
+
+    campaign = Campaign(folder)
+    evaluations, objectives = campaign.evaluations, campaign.header.objectives
+    found = importance.gene_importances(evaluations, objectives, seed, importance.method_of(method))
+    if csv:
+        typer.echo(found.to_frame().to_csv(index=False), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(found.to_tree(), indent=2))
+    else:
+        out.print(_importance_table(found))
+        for note in found.notes:
+            out.print(note, soft_wrap=True)
+    values = importance.gene_values(evaluations, objectives)
+    for path in gene_plots.save(to or folder / "plots", found, values):
+        err.print(f"written to {path}, with a PDF beside it", soft_wrap=True)
+
+
+def _importance_table(found: Any) -> Table:
+    """Return importances: a row a gene, a column an objective, with R^2 and a mark where it is too low."""
+    table = Table(
+        title="importance of genes",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("gene", overflow="fold", vertical="bottom")
+    table.add_column("candidates\nwith it", justify="right", vertical="bottom")
+    for key, r2, believed in found.trust.itertuples():
+        told = "R² unknown !" if math.isnan(r2) else f"R² {r2:.2f}{'' if believed else ' !'}"
+        table.add_column(f"{key.replace('_', chr(10))}\n{told}", justify="right", vertical="bottom")
+    for gene, _, candidates, _, *values in found.genes.join(found.table).itertuples():
+        cells = ["-" if math.isnan(value) else f"{round(value, 3) + 0:.3f}" for value in values]
+        table.add_row(gene, str(candidates), *cells)
+    return table
 
 
 def _cases(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
