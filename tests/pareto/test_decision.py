@@ -227,8 +227,9 @@ def test_thinning_keeps_within_epsilon_by_moocore_and_one_a_box(losses, size):
     rows = scaled(losses)
     kept = thinned(rows, [size] * rows.shape[1])
     assert moocore.epsilon_additive(rows[kept], ref=rows) <= size + 1e-9
-    boxes = {tuple(box) for box in np.floor(rows[kept] / size + 1e-9)}
-    assert len(boxes) == len(kept) <= (math.floor(1 / size + 1e-9) + 1) ** (rows.shape[1] - 1)
+    boxes = np.floor(rows[kept] / size + 1e-9)
+    assert non_dominated(boxes).all()
+    assert len({tuple(box) for box in boxes}) == len(kept)
 
 
 @SETTINGS
@@ -242,6 +243,12 @@ def test_boxes_of_no_size_keep_all_that_differ(losses):
 def test_of_a_box_the_nearest_to_its_corner_is_kept_and_the_first_of_equals():
     losses = np.array([[0.0, 1.0], [0.2, 0.29], [0.24, 0.21], [0.24, 0.21], [1.0, 0.0]])
     assert thinned(losses, [0.2, 0.2]).tolist() == [0, 2, 4]
+
+
+def test_of_boxes_only_those_are_kept_that_no_other_dominates():
+    losses = np.array([[0.0, 1.0], [0.31, 0.3], [0.39, 0.28], [0.41, 0.27], [1.0, 0.0]])
+    assert thinned(losses, [0.1, 0.1]).tolist() == [0, 2, 4]  # of (3, 3), (3, 2) and (4, 2)
+    assert thinned(losses, [0.1, 0.2]).tolist() == [0, 1, 4]  # of (3, 1), twice, and (4, 1)
 
 
 def test_one_box_keeps_one():
