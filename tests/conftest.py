@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.cli import main
 
 TINY = """
 campaign:
@@ -68,6 +67,7 @@ def tiny_file(tmp_path):
 @pytest.fixture
 def cli(monkeypatch, capsys):
     """Run the command line in this process: arguments -> (exit code, stdout, stderr)."""
+    from moosearch.cli import main
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["moosearch", *map(str, arguments)])
@@ -92,10 +92,10 @@ def skip_programs():
     """Let exports write empty programs, which take longest, within a monkeypatch."""
 
     def write(_model, _images, _classes, folder):
-        for name in ("model.onnx", "model.pt2", "network.py"):
-            (folder / name).write_bytes(b"")
         from moosearch.export.programs import Programs
 
+        for name in ("model.onnx", "model.pt2", "network.py"):
+            (folder / name).write_bytes(b"")
         return Programs({"onnx": 0.0, "torch_export": 0.0, "network": 0.0}, {})
 
     def skip(patch):

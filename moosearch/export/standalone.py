@@ -18,6 +18,9 @@ from moosearch.export import reader
 CONSTANT_NUMBERS = 4096
 """Numbers of a constant that is no weight: so many are written into the source file."""
 
+LINE = 100
+"""Characters of a line, beyond which its arguments stand on one of their own."""
+
 _NAMES = "xyzuvwabcdefghpqrst"
 _PASSED_OVER = ("aten._assert_tensor_metadata.default",)
 """Checks of what tracing assumed, a device among it."""
@@ -110,8 +113,8 @@ def network_source(program: ExportedProgram, classes: tuple[str, ...]) -> str:
         ExportError: The network does what cannot be written so.
     """
     signature = program.graph_signature
-    if signature.buffers_to_mutate or signature.user_inputs_to_mutate or len(signature.user_outputs) != 1:
-        raise ExportError("the network changes its own state or its input when it is used.")
+    if len(signature.user_outputs) != 1:
+        raise ExportError("the network gives more than logits.")
     attributes: dict[str, tuple[str, Tensor]] = {}
     constants: dict[str, Tensor] = {}
     images = ""
@@ -181,7 +184,10 @@ def _body(graph: fx.Graph, values: Mapping[str, str]) -> tuple[list[str], list[s
             lines.append(f"# {where}")
             place = where
         names[node.name] = free.pop() if free else next(spare)
-        lines.append(f"{names[node.name]} = {call}")
+        line = f"{names[node.name]} = {call}"
+        if len(line) > LINE:
+            line = line.replace("(", "(\n            ", 1).removesuffix(")") + "\n        )"
+        lines.append(line)
         if not node.users:
             free.append(names.pop(node.name))
     return lines, sorted(modules)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import runpy
 import warnings
 from dataclasses import replace
 from typing import Annotated, get_args
@@ -10,10 +11,12 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import fx, nn
 
 from moosearch.data.tasks import Task
 from moosearch.errors import SpecError
+from moosearch.export.standalone import network_source
 from moosearch.models import ARCHITECTURES, Architecture, build_network, count_flops, count_parameters
 from moosearch.models.activation import Activation
 from moosearch.registry import build, field_hints, to_tree
@@ -245,7 +248,7 @@ def test_training_step_in_bfloat16_and_channels_last(architecture, shape):
 
 
 def test_programs_of_any_batch_size_have_the_same_logits(net, shape, tmp_path):
-    model, x = net.deployed(), images(5, shape)
+    model, x = net.deployed(), images(7, shape)
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -254,10 +257,15 @@ def test_programs_of_any_batch_size_have_the_same_logits(net, shape, tmp_path):
                 program, (x[:2],), input_names=["images"], dynamo=True, verbose=False, optimize=False
             )
             onnx.save(tmp_path / "model.onnx", external_data=False)
+            source = network_source(program, ALL[0].groups)
     finally:
         logging.disable(logging.NOTSET)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (tmp_path / "network.py").write_text(source)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    standalone = runpy.run_path(str(tmp_path / "network.py"))["load"]()
     for batch in (x, x[:1]):
+        torch.testing.assert_close(standalone(batch), model(batch), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(program.module()(batch), model(batch), atol=1e-5, rtol=1e-4)
         (logits,) = session.run(None, {"images": batch.numpy()})
         torch.testing.assert_close(torch.from_numpy(logits), model(batch), atol=1e-5, rtol=1e-4)

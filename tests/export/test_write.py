@@ -1,24 +1,31 @@
 """An export loads and predicts without moosearch, and is refused when it would not be what it claims."""
 
+import dataclasses
 import hashlib
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 import textwrap
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import moosearch
+from moosearch.campaign.weights import load_network
 from moosearch.errors import ExportError
 from moosearch.export import programs as programs_module
-
-
-@pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
-    return finished.export("knee", tmp_path_factory.mktemp("export") / "model")
+from moosearch.export.files import FILES
+from moosearch.export.programs import write_programs
+from moosearch.export.write import export_model
+from moosearch.judging.record import wilson
+from moosearch.registry import build
+from moosearch.seeding import torch_generator
+from moosearch.training import CandidateSpec
 
 
 def test_manifest_describes_every_file(exported):
@@ -27,7 +34,10 @@ def test_manifest_describes_every_file(exported):
     assert files == {*manifest["files"], "CARD.md", "manifest.json"}
     for name, entry in manifest["files"].items():
         assert hashlib.sha256((exported / name).read_bytes()).hexdigest() == entry["sha256"]
+    assert manifest["parity"].keys() == {"onnx", "torch_export", "network"}
     assert max(manifest["parity"].values()) <= 1e-4
+    assert manifest["missing"] == {}
+    assert manifest["latency"]["milliseconds"].keys() == {"torch_export", "onnx", "onnx_int8"}
     assert manifest["output"]["classes"] == [str(digit) for digit in range(10)]
 
 
@@ -146,14 +156,100 @@ def test_a_folder_in_use_is_not_overwritten(finished, tmp_path):
     assert (target / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_export_is_replaced(exported, finished):
-    before = (exported / "manifest.json").stat().st_ino
-    assert finished.export("knee", exported) == exported
-    assert (exported / "manifest.json").stat().st_ino != before
+def test_an_export_is_replaced_with_what_was_made_of_it(exported, finished, tmp_path, without_programs):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    for name in ("evaluations", "plots", "__pycache__"):
+        (folder / name).mkdir()
+    assert finished.export("knee", folder) == folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == FILES - {"model.int8.onnx"}
+    assert json.loads((folder / "manifest.json").read_text())["quantized"] is None
 
 
-def test_exporting_into_the_current_folder(finished, tmp_path, monkeypatch):
+def test_exporting_into_the_current_folder(finished, tmp_path, monkeypatch, without_programs):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     finished.export("knee", ".")
     assert (tmp_path / "here/model.onnx").is_file()
+
+
+def test_raw_pixels_go_into_every_program(exported, finished, val):
+    """Normalization is inside: what the campaign's network says of raw pixels, every file says of them."""
+    knee = finished.front.knee()
+    net = load_network(finished.folder, knee, build(CandidateSpec, knee.candidate.spec))
+    assert not torch.allclose(net.normalize.mean, torch.zeros(1), atol=0.05)
+    x = val.pixels(slice(9))
+    with torch.no_grad():
+        expected = net(x)
+    session = onnxruntime.InferenceSession(exported / "model.onnx", providers=["CPUExecutionProvider"])
+    (onnx,) = session.run(["logits"], {"images": x.numpy()})
+    program = torch.export.load(exported / "model.pt2").module()
+    network = runpy.run_path(str(exported / "network.py"))["load"](exported)
+    for logits in (torch.from_numpy(onnx), program(x), network(x)):
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+    probabilities = moosearch.load_export(exported).predict(x.numpy()).probabilities
+    np.testing.assert_allclose(probabilities, expected.softmax(dim=1).numpy(), atol=1e-4)
+
+
+def test_files_may_be_read_by_whoever_may_read_the_others(exported):
+    modes = {path.stat().st_mode for path in exported.iterdir() if path.is_file()}
+    assert len(modes) == 1
+
+
+def test_an_export_with_all_its_files_is_judged(cli, exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    code, _, err = cli("evaluate", folder, "--attacks", "fgsm", "--images", 20)
+    assert code == 0, err
+    assert (folder / "evaluations").is_dir()
+    transfer = ("--attacks", "transfer", "--surrogate", exported, "--images", 20)
+    assert cli("evaluate", folder, *transfer)[0] == 0
+
+
+def test_a_network_that_is_no_plain_source_is_exported_without_it(tmp_path):
+    class Nested(torch.nn.Module):
+        def forward(self, x):
+            with torch.autocast("cpu", enabled=False):
+                return x.flatten(1)[:, :2] @ torch.ones(2, 2)
+
+    x = torch.rand(8, 1, 4, 4, generator=torch_generator(0))
+    found = write_programs(Nested().eval(), x, ("a", "b"), tmp_path)
+    assert found.parity.keys() == {"onnx", "torch_export"}
+    assert "network.py" in found.missing
+    assert not (tmp_path / "network.py").exists()
+
+
+def test_the_command_tells_sizes_parity_latency_and_int8(cli, exported, finished, monkeypatch):
+    manifest = json.loads((exported / "manifest.json").read_text())
+    asked = {}
+
+    def export(_, rule, to, **options):
+        asked.update(options, rule=rule)
+        return exported
+
+    monkeypatch.setattr(moosearch.Campaign, "export", export)
+    code, out, _ = cli("export", finished.folder.root, "--quantize", "int8", "--no-latency")
+    assert code == 0
+    assert (asked["quantize"], asked["latency"], asked["rule"]) == ("int8", False, "knee")
+    rows = {words[0]: words for line in out.splitlines() if (words := line.split())}
+    for name, entry in manifest["files"].items():
+        assert rows[name][1] == f"{entry['bytes']:,}"
+    assert rows["model.onnx"][2] == f"{manifest['parity']['onnx']:.1e}"
+    times = manifest["latency"]["milliseconds"]["onnx"]
+    assert rows["model.onnx"][3:] == [f"{value:.3g}" for value in times]
+    worst = manifest["quantized"]["robust"]["robust_accuracy"]["worst_case"]
+    assert f"int8: robust_accuracy {worst['accuracy']:.4f} ({worst['interval'][0]:.4f} to" in out
+    assert "worst case of attacks on itself" in out
+
+
+def test_replicates_are_told_apart_from_the_weights_that_are_here(finished, tmp_path, without_programs):
+    """The interval is that of the training whose weights are exported."""
+    knee = finished.front.knee()
+    clean = knee.objectives["clean_accuracy"]
+    first, second = (dict(knee.objectives) | {"clean_accuracy": clean + more} for more in (0, 0.1))
+    mean = dict(knee.objectives) | {"clean_accuracy": clean + 0.05}
+    several = dataclasses.replace(knee, objectives=mean, replicates=(first, second))
+    target = export_model(finished.folder, finished.header, several, tmp_path / "model")
+    entry = json.loads((target / "manifest.json").read_text())["objectives"]["clean_accuracy"]
+    assert (entry["value"], entry["kept"]) == (clean + 0.05, clean)
+    assert entry["std"] == pytest.approx(0.1 / 2**0.5)
+    assert entry["interval"] == list(wilson(round(clean * 360), 360))
