@@ -72,7 +72,7 @@ def front(
     else:
         out.print(front_table(campaign, shown))
         if campaign.confirmation is not None:
-            for line in doubts(campaign.confirmation):
+            for line in doubts(campaign.confirmation, {e.candidate.id for e in shown}):
                 out.print(line)
     if plot:
         for path in campaign.plot():
@@ -122,6 +122,9 @@ def decide(
         return
     for table in choice_tables(campaign, shown, choices):
         out.print(table)
+    if campaign.confirmation is not None:
+        for line in doubts(campaign.confirmation, {choice.evaluation.candidate.id for choice in choices}):
+            out.print(line)
 
 
 @app.command()

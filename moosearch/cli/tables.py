@@ -1,7 +1,7 @@
 """Tables for the terminal."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -117,11 +117,18 @@ def attack_table(confirmation: Any) -> Table:
     return table
 
 
-def doubts(confirmation: Any) -> list[str]:
-    """Return lines on trainings that failed, on members that failed checks, and on what each check means."""
+def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]:
+    """Return lines on trainings that failed, on members that failed checks, and on what each check means.
+
+    Args:
+        confirmation: What was confirmed.
+        shown: Ids of the members to speak of; all if not given.
+    """
     lines: list[str] = []
     explanations: dict[str, str] = {}
     for member in confirmation.members:
+        if shown is not None and member.estimate.candidate.id not in shown:
+            continue
         if member.failed:
             many = f"{len(member.failed)} of {len(member.failed) + len(member.complete)}"
             reason = member.failed[0].reason

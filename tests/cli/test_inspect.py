@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moosearch.campaign.campaign import Campaign
+from moosearch.cli.tables import doubts
 from moosearch.errors import SpecError
 from moosearch.pareto import Front
 
@@ -165,3 +167,21 @@ def test_an_export_is_chosen_by_rule_and_bounds(cli, folder, front, monkeypatch)
     ):
         cli("export", folder, *options)
         assert chosen.pop() == expected.candidate.id
+
+
+def test_doubts_are_said_of_those_that_are_shown(folder):
+    """The reference campaign has none: two members of it are given some."""
+    confirmation = Campaign(folder).confirmation
+    judgment = {**confirmation.members[0].complete[0].judgment}
+    check = {"name": "warned", "passed": False, "explanation": "too weak"}
+    judgment["threats"] = [{**judgment["threats"][0], "checks": [check]}]
+    members = tuple(
+        replace(member, complete=tuple(replace(each, judgment=judgment) for each in member.complete[:1]))
+        for member in confirmation.members[:2]
+    )
+    first, second = (member.estimate.candidate.id for member in members)
+    doubtful = replace(confirmation, members=members)
+    meaning = "warned: too weak"
+    assert doubts(doubtful) == [f"! {first} failed warned (1x)", f"! {second} failed warned (1x)", meaning]
+    assert doubts(doubtful, {second, "other"}) == [f"! {second} failed warned (1x)", meaning]
+    assert doubts(doubtful, set()) == []
