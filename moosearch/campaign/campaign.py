@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.confirmed import Confirmation, read_plan
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Header, Ledger
 from moosearch.errors import CampaignError
@@ -205,6 +205,7 @@ def search(
     *,
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
+    warm_start: Path | str | Sequence[Path | str] = (),
     observer: Any = None,
     stop: Any = None,
 ) -> Campaign:
@@ -214,6 +215,8 @@ def search(
         space: A search space file, or the same as plain data.
         out: The campaign's folder; ``results/<name>`` by default.
         overrides: Assignments such as ``campaign.budget.population=8``.
+        warm_start: Folder of another campaign, or several, whose fronts are the first individuals, after the
+            file's own ones: their genomes, not their weights. See `moosearch.campaign.warm_start`.
         observer: A `moosearch.campaign.observer.Observer` that is told what happens.
         stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
@@ -232,6 +235,9 @@ def search(
     document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
     document = override(document, overrides)
     plan = make_plan(document)
+    sources = [warm_start] if isinstance(warm_start, str | Path) else warm_start
+    if sources:
+        plan = _warmed(plan, sources, observer)
     folder = CampaignFolder(out or Path("results") / plan.campaign.name)
     restore_files(folder)
     if folder.spec.exists():
@@ -240,9 +246,10 @@ def search(
             plan = plan.with_reference_of(old)  # a latency's was measured, and would not come out the same
         change = _difference(old, plan)
         if change:
+            longer = " (and --generations N, if that is all)" if "budget.generations" in change else ""
             raise CampaignError(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
-                f"or go on with that one by `moosearch resume {folder.root}`."
+                f"or go on with that one by `moosearch resume {folder.root}`{longer}."
             )
     return _run(plan, folder, observer, stop)
 
@@ -279,14 +286,25 @@ def train(
 
 
 def resume(
-    folder: Path | str, *, overrides: Sequence[str] = (), observer: Any = None, stop: Any = None
+    folder: Path | str,
+    *,
+    generations: int | None = None,
+    overrides: Sequence[str] = (),
+    observer: Any = None,
+    stop: Any = None,
 ) -> Campaign:
-    """Go on with a campaign that was interrupted; what was evaluated is not evaluated again.
+    """Go on with a campaign that was interrupted, or is to be longer; nothing is evaluated twice.
+
+    A campaign of N generations that is extended to M is the one that was started with M: the same candidates,
+    in the same order, with the same results. (A steady-state search with several workers depends on the order
+    in which candidates end, and its workers ran idle at the old end.)
 
     Args:
         folder: The campaign's folder.
+        generations: How many there shall be in all; at least as many as were begun.
         overrides: Assignments to ``campaign.evaluator``, ``campaign.resources``, ``campaign.limits``,
-            ``campaign.trackers`` or ``campaign.keep``; anything else would make it another campaign.
+            ``campaign.trackers``, ``campaign.keep`` or ``campaign.budget.generations``; anything else would
+            make it another campaign.
         observer: Is told what happens.
         stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
 
@@ -294,7 +312,8 @@ def resume(
         The finished campaign.
 
     Raises:
-        CampaignError: There is no campaign in the folder, or it is running.
+        CampaignError: There is no campaign in the folder, it is running, or it cannot have so many
+            generations.
     """
     from moosearch.campaign.plan import make_plan
     from moosearch.campaign.recovery import restore_files
@@ -308,10 +327,15 @@ def resume(
             "Start one with `moosearch search FILE`."
         )
     document = load(files.spec)
+    if generations is not None:
+        overrides = [*overrides, f"campaign.budget.generations={generations}"]
     plan = make_plan(override(document, overrides))
-    change = _difference(make_plan(document), plan) if overrides else ""
-    if change:
-        raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
+    if overrides:
+        # The number of generations alone may change: `run` sees to it.
+        number = f"campaign.budget.generations={plan.campaign.budget.generations}"
+        change = _difference(make_plan(override(document, [number])), plan)
+        if change:
+            raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
     return _run(plan, files, observer, stop)
 
 
@@ -420,8 +444,30 @@ def _run(plan: Any, folder: CampaignFolder, observer: Any, stop: Any) -> Campaig
     run(plan, folder, observer, stop)
     campaign = Campaign(folder.root)
     if at_end and campaign.front.members:
-        confirming.confirm(plan, folder, observer=observer, stop=stop)
+        # What was begun is brought to its end too: a campaign that was extended may have another front.
+        begun = read_plan(folder)
+        rules = ["front", *(begun["members"] if begun else ())]
+        confirming.confirm(plan, folder, rules, observer=observer, stop=stop)
     return campaign
+
+
+def _warmed(plan: Any, sources: Sequence[Path | str], observer: Any) -> Any:
+    """Return a plan that begins with the fronts of other campaigns, and tell what was taken over."""
+    from moosearch.campaign.warm_start import warm_start
+
+    for number, source in enumerate(sources):
+        free = plan.campaign.budget.population - len(plan.campaign.initial)
+        share = free // (len(sources) - number)
+        if share < 1:
+            raise CampaignError(
+                f"{source}: no room for a warm start: campaign.budget.population is "
+                f"{plan.campaign.budget.population}, and {len(plan.campaign.initial)} recipes come first."
+            )
+        warm = warm_start(plan.space, source, share)
+        plan = plan.beginning_with([*plan.campaign.initial, *warm.recipes])
+        if observer is not None:
+            observer.warm_started(warm)
+    return plan
 
 
 def _difference(old: Any, new: Any) -> str:
@@ -450,4 +496,9 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
             if found:
                 return found
         return ""
-    return "" if old == new else f"{path} is {old} there and {new} here"
+    return "" if old == new else f"{path} is {_brief(old)} there and {_brief(new)} here"
+
+
+def _brief(value: Any) -> str:
+    text = f"{len(value)} long" if isinstance(value, list) and len(str(value)) > 100 else str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -7,6 +7,7 @@ the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened
 | --- | --- |
 | ``opened`` | a process works on the campaign: ``host``, ``pid``, ``user``, ``versions`` |
 | ``created`` * | the campaign is new: ``spec``, ``environment`` |
+| ``extended`` * | there shall be another number of ``generations`` |
 | ``started`` | the search starts: ``known`` candidates, ``workers`` |
 | ``nodes`` | the machines, at the start and when some come or go: ``nodes`` |
 | ``generation_started`` | ``generation``, ids of the ``candidates`` that it must have evaluated |

@@ -134,6 +134,10 @@ class Ledger:
                     f"{storage.shown}: the study `{header.name}` belongs to the campaign of another folder: "
                     "give this one another campaign.name."
                 )
+            elif old != stored and owner == ours and _longer(old, stored):
+                study.set_user_attr("finished", value=False)
+                study.set_user_attr("description", description)
+                study.set_user_attr("header", stored)
             elif old != stored:
                 if owner is not None:
                     raise DamagedError(f"{storage.shown}: the study's header is not that of this campaign.")
@@ -249,6 +253,11 @@ class Ledger:
         with self._using():
             self._study.set_user_attr("finished", value=True)
 
+    def reopen(self) -> None:
+        """Store that the campaign goes on beyond its end."""
+        with self._using():
+            self._study.set_user_attr("finished", value=False)
+
     @property
     def finished(self) -> bool:
         """Whether the campaign came to its end: the budget is spent or the space exhausted."""
@@ -320,6 +329,11 @@ def checked(tree: Mapping[str, Any], keys: Sequence[str]) -> Evaluation:
     if evaluation.status == "complete" and set(known) != set(keys):
         raise ValueError(f"{evaluation.candidate.id} has other objectives")
     return evaluation
+
+
+def _longer(old: Any, new: Mapping[str, Any]) -> bool:
+    """Whether two headers differ in the number of generations alone."""
+    return isinstance(old, Mapping) and {**old, "generations": new["generations"]} == new
 
 
 def _name(folder: CampaignFolder, storage: Storage, opened: BaseStorage) -> str:

@@ -9,10 +9,14 @@ from moosearch.evaluators import Begun, EpochDone, Node, Outcome
 
 if TYPE_CHECKING:
     from moosearch.campaign.plan import Plan
+    from moosearch.campaign.warm_start import WarmStart
 
 
 class Observer:
     """Is told what happens in a campaign; this one ignores it."""
+
+    def warm_started(self, warm: "WarmStart") -> None:
+        """Hear, before the campaign starts, what it takes over from another one."""
 
     def started(self, plan: "Plan", known: int, workers: int) -> None:
         """Hear that the campaign starts, with the number of candidates that the ledger knows already."""

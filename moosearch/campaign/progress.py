@@ -12,6 +12,7 @@ from rich.table import Table
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan
 from moosearch.campaign.stop import Stop
+from moosearch.campaign.warm_start import WarmStart
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
@@ -55,6 +56,11 @@ class TerminalProgress(Observer):
         """Stop drawing."""
         if self._live is not None:
             self._live.stop()
+
+    def warm_started(self, warm: WarmStart) -> None:
+        """Hear what the campaign takes over from another one."""
+        for line in warm.lines():
+            self._say(line)
 
     def started(self, plan: Plan, known: int, workers: int) -> None:
         """Hear that the campaign starts."""

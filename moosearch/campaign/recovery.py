@@ -32,7 +32,8 @@ class Memory:
     """What a log remembers.
 
     Attributes:
-        description: What the campaign is: its ``spec`` and its ``environment``; empty where it is unknown.
+        description: What the campaign is: its ``spec``, as it was extended last, and its ``environment``;
+            empty where it is unknown.
         evaluations: Everything evaluated, as trees by candidate id, in the order of storing.
         asks: Of a steady-state search: who was asked for, by candidate id.
         confirmation: The plan of the confirmation; empty where there is none.
@@ -52,6 +53,12 @@ class Memory:
             kind, candidate = event["event"], event.get("candidate")
             if kind == "created" and not description and _is_description(event):
                 description = {key: event[key] for key in ("spec", "environment")}
+            elif (
+                kind == "extended"
+                and generations_of(description)
+                and isinstance(event.get("generations"), int)
+            ):
+                description = extended(description, event["generations"])
             elif kind == "evaluated" and isinstance(candidate, dict):
                 memory.evaluations.setdefault(str(candidate.get("id")), event)
             elif kind == "asked":
@@ -59,6 +66,21 @@ class Memory:
             elif kind == "confirmation_planned" and isinstance(event.get("plan"), dict):
                 confirmation = event["plan"]
         return cls(description, memory.evaluations, memory.asks, confirmation)
+
+
+def extended(description: Mapping[str, Any], generations: int) -> dict[str, Any]:
+    """Return the description of a campaign with another number of generations."""
+    spec = description["spec"]
+    budget = {**spec["campaign"]["budget"], "generations": generations}
+    return {**description, "spec": {**spec, "campaign": {**spec["campaign"], "budget": budget}}}
+
+
+def generations_of(description: Mapping[str, Any]) -> int | None:
+    """Return how many generations a description plans; None where it does not say."""
+    try:
+        return int(description["spec"]["campaign"]["budget"]["generations"])
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def description_of(folder: CampaignFolder) -> dict[str, Any]:
@@ -124,6 +146,8 @@ def open_ledger(
     memory = Memory.of(folder.events)
     if not memory.description:
         log.append("created", durable=True, **description)
+    elif generations_of(memory.description) not in (None, header.generations):  # killed before it said so
+        log.append("extended", durable=True, generations=header.generations)
     keys = [objective.key for objective in header.objectives]
     logged = _evaluations(memory, keys)
     _see_to_checkpoints(folder)

@@ -4,6 +4,7 @@ Resume is replay: the algorithm starts from its seed, and the ledger answers for
 """
 
 import contextlib
+import dataclasses
 import json
 import platform
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from moosearch.algorithms import ALGORITHMS
+from moosearch.algorithms.grid import GridSearch
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
@@ -22,7 +24,13 @@ from moosearch.campaign.ledger import Header, Ledger
 from moosearch.campaign.observer import Observer, Observers
 from moosearch.campaign.order import Order
 from moosearch.campaign.plan import Plan
-from moosearch.campaign.recovery import description_of, open_ledger, restore_weights
+from moosearch.campaign.recovery import (
+    description_of,
+    extended,
+    generations_of,
+    open_ledger,
+    restore_weights,
+)
 from moosearch.campaign.running import Running
 from moosearch.campaign.steady import steady
 from moosearch.campaign.stop import Stop
@@ -44,7 +52,7 @@ def run(
 
     Args:
         plan: What to do.
-        folder: Where; created, or holding the same campaign.
+        folder: Where; created, or holding the same campaign, perhaps with another number of generations.
         observer: Is told what happens.
         stop: The wish to stop.
         order: Of asks and tells, for a steady-state search to follow to its end; the folder keeps it.
@@ -52,7 +60,8 @@ def run(
     Raises:
         DataUnavailableError: The images are not there.
         CampaignError: Another process runs the campaign, Ray has not what is needed, too many candidates
-            failed, or the folder holds a search that follows another order.
+            failed, or the folder holds a search that follows another order, or one that cannot have so many
+            generations.
         EvaluatorLostError: Ray is gone.
         StorageError: The disk is full, or gone.
         Stopped: Somebody wished it.
@@ -63,6 +72,7 @@ def run(
         with folder.lock(), EventLog(folder.events) as log:
             if order is not None:
                 _impose(order, folder)
+            _extend(plan, folder, log)
             ledger = _ledger(plan, folder, log, _describe(plan, folder, log))
             with following(plan, folder, log, observer) as told:
                 evaluator = plan.campaign.evaluator.open(plan.work, plan.campaign.resources)
@@ -168,6 +178,47 @@ def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> dict[str, An
     write_atomically(folder.environment, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder.spec, dump(spec))
     return {"spec": spec, "environment": environment}
+
+
+def _extend(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
+    """Change the number of generations of a campaign that was begun, if the plan has another one.
+
+    ``campaign.yaml`` decides: a campaign that dies before it is written has the old number, and one that dies
+    after it the new one, which the log and the ledger take over whenever they are opened.
+
+    Raises:
+        CampaignError: It cannot have so many.
+    """
+    description = description_of(folder) if folder.spec.exists() else {}
+    planned, wanted = generations_of(description), plan.campaign.budget.generations
+    if planned in (None, wanted):
+        return
+    if isinstance(plan.campaign.algorithm, GridSearch):
+        raise CampaignError(
+            f"{folder.root}: campaign.budget.generations: a grid is planned as a whole and not extended. "
+            f"Begin another campaign of {wanted} generations, in a folder of its own."
+        )
+    if folder.order.exists():
+        raise CampaignError(
+            f"{folder.root}: campaign.budget.generations: this repeats another search, whose end is its own: "
+            "extend that one, and replay it."
+        )
+    header = dataclasses.replace(_header(plan), generations=planned)
+    ledger = open_ledger(Storage(plan.campaign.storage, folder), header, plan.space.genes(), description, log)
+    begun = _begun(ledger, plan)
+    if wanted < begun:
+        raise CampaignError(
+            f"{folder.root}: campaign.budget.generations: got {wanted}, expected at least {begun}: so many "
+            f"generations were begun, of {planned}."
+        )
+    ledger.reopen()
+    write_atomically(folder.spec, dump(extended(description, wanted)["spec"]))
+
+
+def _begun(ledger: Ledger, plan: Plan) -> int:
+    """Return how many generations were begun: those of which something is evaluated, or was asked for."""
+    asked = [1 + ask.number // plan.campaign.budget.population for ask in ledger.asks()]
+    return max([0, *(e.generation for e in ledger.evaluations()), *asked])
 
 
 def _ledger(plan: Plan, folder: CampaignFolder, log: EventLog, description: Mapping[str, Any]) -> Ledger:

@@ -28,6 +28,14 @@ def search(
     to: Annotated[
         Path | None, typer.Option("--out", help="The campaign's folder; results/NAME if not given.")
     ] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--warm-start",
+            help="Begin with the front of another campaign: its recipes, not its weights. Again for another.",
+            metavar="DIR",
+        ),
+    ] = None,
     evaluator: EvaluatorOption = None,
     workers: WorkersOption = None,
     ray_address: AddressOption = None,
@@ -39,13 +47,24 @@ def search(
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
-            campaign = launch(file, out=to, overrides=overrides, observer=progress, stop=stop)
+            campaign = launch(
+                file,
+                out=to,
+                overrides=overrides,
+                warm_start=warm_start or [],
+                observer=progress,
+                stop=stop,
+            )
         _finish(campaign)
 
 
 @app.command()
 def resume(
     folder: FolderArgument,
+    generations: Annotated[
+        int | None,
+        typer.Option("--generations", help="How many generations there shall be in all.", min=1),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,14 +77,16 @@ def resume(
     workers: WorkersOption = None,
     ray_address: AddressOption = None,
 ) -> None:
-    """Go on with an interrupted campaign; nothing is evaluated twice."""
+    """Go on with an interrupted campaign, or make one longer; nothing is evaluated twice."""
     overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
     with interruptible("resume") as stop:
         from moosearch.campaign.campaign import resume as go_on
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
-            campaign = go_on(folder, overrides=overrides, observer=progress, stop=stop)
+            campaign = go_on(
+                folder, generations=generations, overrides=overrides, observer=progress, stop=stop
+            )
         _finish(campaign)
 
 
@@ -133,8 +154,23 @@ def _finish(campaign: Any) -> None:
     )
     if campaign.confirmation is not None:
         failed += print_confirmation(campaign)
+        _say_of_which_front(campaign)
     if failed:
         raise typer.Exit(3)
+
+
+def _say_of_which_front(campaign: Any) -> None:
+    """Say so where what was confirmed is not the front: the search went on after it."""
+    confirmed = {member.estimate.candidate.id for member in campaign.confirmation.members}
+    front = {evaluation.candidate.id for evaluation in campaign.front}
+    if front - confirmed:
+        gone = len(confirmed - front)
+        out.print(
+            f"this confirmation is of an older front, or of a part of it: {len(front - confirmed)} of "
+            f"{len(front)} members are not confirmed, {gone} of {len(confirmed)} confirmed are no members; "
+            f"add them by `moosearch confirm {campaign.folder.root} --pick front`",
+            soft_wrap=True,
+        )
 
 
 def print_confirmation(campaign: Any) -> int:
