@@ -2,6 +2,7 @@
 
 import time
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,15 +41,20 @@ def report(
     target = to or campaign.folder.report
     if target.is_dir():
         raise SpecError(f"--out: {target} is a folder, expected a file such as {target / 'report.html'}.")
-    _write(campaign, target, watch or 0)
-    out.print(f"written to {target}", soft_wrap=True)
-    if show and not webbrowser.open(target.resolve().as_uri()):
-        err.print(f"no browser was found: open {target} yourself", soft_wrap=True)
-    if watch is not None:
-        try:
-            _watch(campaign, target, watch)
-        except KeyboardInterrupt:  # how one stops looking
-            return
+
+    def written() -> None:
+        out.print(f"written to {target}", soft_wrap=True)
+        if show and not webbrowser.open(target.resolve().as_uri()):
+            err.print(f"no browser was found: open {target} yourself", soft_wrap=True)
+
+    if watch is None:
+        _write(campaign, target, 0)
+        written()
+        return
+    try:
+        _watch(campaign, target, watch, written)
+    except KeyboardInterrupt:  # how one stops looking
+        return
 
 
 def _write(campaign: Any, target: Path, refresh: float) -> None:
@@ -58,8 +64,8 @@ def _write(campaign: Any, target: Path, refresh: float) -> None:
         raise CampaignError(f"--out: {target}: cannot write here: {error.strerror}.") from error
 
 
-def _watch(campaign: Any, target: Path, seconds: float) -> None:
-    """Write the page again whenever something happened, and a last time when the campaign has ended."""
+def _watch(campaign: Any, target: Path, seconds: float, written: Callable[[], None]) -> None:
+    """Write the page, again whenever something happened, and a last time when the campaign has ended."""
     from moosearch.campaign.status import read_status
 
     before, failures = None, 0
@@ -69,6 +75,8 @@ def _watch(campaign: Any, target: Path, seconds: float) -> None:
             now = (status.done, status.last, status.state, status.running, status.confirmation)
             if now != before:
                 _write(campaign, target, seconds)
+                if before is None:
+                    written()
         except CampaignError:
             failures += 1
             if failures == PATIENCE:

@@ -80,6 +80,7 @@ def campaign_data(campaign: Campaign, status: Status, spec: Mapping[str, Any]) -
         "history": [{key: read.short(value) for key, value in row.items()} for row in status.history],
         "confirmation": read.confirmation(campaign),
         "curves": read.curves(campaign.folder.plots / "robustness.csv"),
+        "importance": None if status.running else read.importance(evaluations, header),
         "pictures": found,
         "pictures_left": left,
     }
@@ -201,8 +202,8 @@ def _decide(data: Mapping[str, Any]) -> Section:
 <div class="weights" id="weights" hidden>
 <h3>By your own weights</h3>
 <div class="sliders">{sliders}
-<label>rule<select id="rule"><option value="compromise">compromise: nearest to the best of each</option>
-<option value="asf">asf: least largest shortfall</option></select></label></div>
+<label>rule<select id="rule"><option value="compromise" title="nearest to the best of each">compromise</option>
+<option value="asf" title="the least of the largest weighted shortfall">asf</option></select></label></div>
 <div id="weighted" aria-live="polite"></div>
 </div>""",
         "What each rule takes from the front, and why. Whoever is taken by several rules is a safe choice.",
@@ -274,7 +275,8 @@ def _recipes() -> Section:
 <button type="button" id="unbrush" disabled>Reset brush</button></div>
 <div class="scroll" tabindex="0" role="group" aria-label="Parallel coordinates">
 <div class="plot" id="parallel" role="img" aria-label="Genes and objectives, a line a candidate"></div></div>
-<div id="importance"></div>""",
+<div id="importance"></div>
+<div id="genes"></div>""",
         "Every line is a candidate; objectives are turned so that up is better. Drag along an axis to keep a "
         "range: the scatter and the table follow. A click on the axis lets go.",
         "Recipes",
@@ -305,8 +307,8 @@ def _search(cost: Mapping[str, Any]) -> Section:
         "How the search went",
         '<div class="two"><div><h3>Hypervolume by generation</h3><div class="plot" id="history" role="img" '
         'aria-label="Hypervolume by generation"></div></div><div><h3>What it took</h3>'
-        + table(("part of the work", "time, all candidates"), parts, caption="time by part")
-        + table(("machine", "device", "candidates", "time"), nodes, caption="time by machine")
+        + table(("part of the work", "time, all candidates"), parts, caption="By part of the work")
+        + table(("machine", "device", "candidates", "time"), nodes, caption="By machine")
         + "</div></div>",
         short="Search",
     )
@@ -321,6 +323,6 @@ def _settings(yaml: str, environment: Mapping[str, Any]) -> Section:
         "Settings and versions",
         '<div class="two"><div><h3>campaign.yaml</h3>'
         f'<pre tabindex="0" aria-label="campaign.yaml">{escape(yaml or "cannot be read")}</pre></div>'
-        f"<div><h3>Versions</h3>{table(('what', 'version'), rows, caption='versions')}</div></div>",
+        f"<div><h3>Versions</h3>{table(('what', 'version'), rows)}</div></div>",
         short="Settings",
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.ledger import Header
 from moosearch.campaign.now import shown
 from moosearch.campaign.storage import masked, masked_text
 from moosearch.errors import Place, SpecError
@@ -245,6 +246,26 @@ def curves(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []
     return list(found.values())
+
+
+def importance(evaluations: Sequence[Evaluation], header: Header) -> dict[str, Any] | None:
+    """Return how much each gene matters for each objective; None where too little is known to compute it.
+
+    Returns:
+        ``genes``, a row each: path, the option under which it exists, importance by objective (None where
+        there is none); ``believed`` by objective; ``notes``.
+    """
+    from moosearch.campaign.importance import FEWEST, gene_importances
+
+    if 2 * sum(e.status == "complete" for e in evaluations) < FEWEST:
+        return None
+    tree = gene_importances(evaluations, header.objectives, header.seed).to_tree()
+    keys = [o.key for o in header.objectives]
+    return {
+        "genes": [[row["gene"], row["within"], *(_few(row[key], 3) for key in keys)] for row in tree["genes"]],
+        "believed": [row["believed"] for row in tree["trust"]],
+        "notes": tree["notes"],
+    }
 
 
 def pictures(folder: Path, most: int = MOST_IMAGE_BYTES) -> tuple[list[dict[str, str]], list[str]]:

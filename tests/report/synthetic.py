@@ -1,5 +1,7 @@
 """Campaigns that nobody trained: recipes drawn from a space, objectives made up, all states."""
 
+from pathlib import Path
+
 import numpy as np
 
 from moosearch.campaign.campaign import Campaign
@@ -12,12 +14,17 @@ from moosearch.space import SearchSpace
 from moosearch.space.files import dump
 from moosearch.space.genes import Choice, Integer, Real
 
+REFERENCE = Path(__file__).parents[2] / "results/digits-reference"
+"""A real campaign that was confirmed."""
 OBJECTIVES = (
     ObjectiveInfo("clean_accuracy", "maximize", "fraction", 1.0, 0.0),
     ObjectiveInfo("robust_accuracy", "maximize", "fraction", 1.0, 0.0),
     ObjectiveInfo("flops", "minimize", "FLOP", 0.0, 2.2e6),
 )
+HOSTILE = "</script><img src=x onerror=window.hacked=1><script>window.hacked=2</script>"
+"""A name that a page must show as it is."""
 PLAIN = {
+    "note": {"choice": ["plain", HOSTILE]},
     "dataset": {"name": "mnist", "auxiliary": {"choice": [["odd_even"], ["prime_composite"]]}},
     "architecture": {"name": "lenet", "width": {"log_real": [0.0625, 0.25]}},
     "training": {
@@ -56,7 +63,8 @@ def space():
     auxiliary = Choice(("odd_even", "prime_composite"), (["odd_even"], ["prime_composite"]))
     architecture = PLAIN["architecture"] | {"width": Real(0.0625, 0.25, log=True)}
     dataset = PLAIN["dataset"] | {"auxiliary": auxiliary}
-    return SearchSpace({"dataset": dataset, "architecture": architecture, "training": training})
+    note = Choice(("plain", HOSTILE), ("plain", HOSTILE))
+    return SearchSpace({"note": note, "dataset": dataset, "architecture": architecture, "training": training})
 
 
 def evaluations(count, population, seed=0):
@@ -75,7 +83,7 @@ def evaluations(count, population, seed=0):
             "index": number % population,
         }
         if number % 23 == 5:
-            error = "Traceback:\nRuntimeError: <b>out of memory</b> </script>"
+            error = f"Traceback:\nRuntimeError: out of memory {HOSTILE}"
             found[candidate.id] = Evaluation(candidate, "failed", error=error, failure="memory", **common)
             continue
         width = float(candidate.genome["architecture.width"])

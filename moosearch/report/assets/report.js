@@ -35,6 +35,9 @@ Page.start((data) => {
     if (value === null || value === undefined) return "";
     return c.labels ? c.labels[value] : number(value);
   };
+  /** As `text`, but accuracies below each other have as many digits. */
+  const aligned = (c, row) => (c.info?.unit === "fraction" && typeof c.values[row] === "number" ? c.values[row].toFixed(digits(c)) : text(c, row));
+  const digits = (c) => (c.digits ??= Math.max(0, ...c.values.filter((v) => v !== null).map((v) => (number(v).split(".")[1] ?? "").length)));
   const title = (c) => {
     if (!c.info) return c.name;
     const unit = c.info.unit === "fraction" || c.info.unit.toLowerCase() === c.key ? "" : ` [${c.info.unit}]`;
@@ -234,8 +237,6 @@ Page.start((data) => {
       said.textContent = left === count ? `all ${count.toLocaleString("en-US")} candidates`
         : `${left.toLocaleString("en-US")} of ${count.toLocaleString("en-US")} candidates, ${all.front.filter(visible).length} of the front`;
     }
-    byId("reset").disabled = !(S.where || Object.keys(S.brush).length || S.q || S.status);
-    byId("unbrush").disabled = !Object.keys(S.brush).length;
   }
 
   // ---------------------------------------------------------------- decisions
@@ -684,7 +685,7 @@ Page.start((data) => {
       return el("tr", { "data-id": all.id[row], class: `${pinned ? "pinned " : ""}${all.states[all.state[row]]}` },
         el("th", { scope: "row" }, el("button", { type: "button", class: "row-pin id", "aria-pressed": String(pinned), title: pinned ? "Unpin" : "Pin", text: all.id[row] })),
         el("td", { text: all.states[all.state[row]] }),
-        ...shownColumns.map((c) => el("td", { class: c.labels ? false : "n", text: text(c, row) })),
+        ...shownColumns.map((c) => el("td", { class: c.labels ? false : "n", text: aligned(c, row) })),
         failed ? el("td", { class: "error", text: (all.errors[row] ?? []).join(": ") }) : null);
     });
     const focused = document.activeElement?.dataset?.sort;
@@ -820,6 +821,78 @@ Page.start((data) => {
     }
   }
 
+  function drawImportance() {
+    const found = data.importance;
+    const where = byId("importance");
+    where.append(el("h3", { text: "Which genes matter" }));
+    if (!found) {
+      where.append(el("p", { class: "hint", text: "Computed when the search has ended, from 10 candidates that completed." }));
+      return;
+    }
+    const name = (path) => column(path)?.name ?? path;
+    const most = objectiveKeys.map((_, j) => Math.max(1e-9, ...found.genes.map((g) => g[2 + j] ?? 0)));
+    const weight = (g) => Math.max(...objectiveKeys.map((_, j) => (g[2 + j] ?? 0) / most[j]));
+    const rows = [...found.genes].sort((a, b) => weight(b) - weight(a)).map((g) => el("tr", {},
+      el("th", { scope: "row", title: g[0] }, name(g[0]), g[1] ? el("span", { class: "soft", text: ` if ${g[1].split(", ").at(-1).replace(/^.*\.(?=[^.=]+=)/, "")}` }) : null),
+      ...objectiveKeys.map((_, j) => {
+        const value = g[2 + j];
+        const bar = el("span", { class: "bar-of" });
+        bar.style.width = `${Math.max(0, ((value ?? 0) / most[j]) * 100)}%`;
+        return el("td", { class: found.believed[j] ? "importance" : "importance doubted" }, bar, el("span", { text: value === null ? "–" : value.toFixed(2).replace(/^-0\.00$/, "0.00") }));
+      })));
+    where.append(el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Importance of genes" }, el("table", { class: "dense" },
+      el("thead", {}, el("tr", {}, el("th", { text: "gene" }), ...objectiveKeys.map((key, j) => el("th", { text: found.believed[j] ? key : `${key} (doubtful)` })))), el("tbody", {}, ...rows))),
+      el("ul", { class: "notes" }, ...found.notes.map((note) => el("li", { text: note }))));
+  }
+
+  /** Where the front's values of every gene lie among all that were tried. */
+  function drawGenes() {
+    const varying = genes.filter((g) => !shared(g));
+    if (!varying.length || !all.front.length) return;
+    const tried = all.id.map((_, row) => row).filter((row) => all.state[row] <= INFEASIBLE);
+    const cards = varying.map((g) => {
+      const [here, there] = [all.front, tried].map((rows) => rows.filter((row) => g.values[row] !== null));
+      const head = el("figcaption", {}, el("b", { text: g.name, title: g.path }), ` ${here.length} of the front, ${there.length} of all`);
+      return el("figure", { class: "gene" }, head, g.labels ? shares(g, here, there) : strip(g, here, there));
+    });
+    byId("genes").append(el("h3", { text: "What the front is made of" }),
+      el("p", { class: "soft", text: "Values of each gene: of all that completed (gray), of the front (blue)." }), el("div", { class: "genes" }, ...cards));
+  }
+
+  function shares(g, here, there) {
+    const bars = el("div", { class: "shares" });
+    g.labels.forEach((name, index) => {
+      const [front, tried] = [here, there].map((rows) => rows.filter((row) => g.values[row] === index).length / Math.max(1, rows.length));
+      const bar = (share, kind) => {
+        const made = el("span", { class: `share ${kind}` });
+        made.style.width = `${100 * share}%`;
+        return made;
+      };
+      bars.append(el("span", { class: "name", text: name, title: name }), el("span", { class: "pair" }, bar(tried, "tried"), bar(front, "front")),
+        el("span", { class: "soft", text: `${Math.round(100 * tried)} → ${Math.round(100 * front)} %` }));
+    });
+    return bars;
+  }
+
+  function strip(g, here, there) {
+    const { at } = scale(g.key);
+    const low = Math.min(...there.map(at));
+    const span = Math.max(...there.map(at)) - low || 1;
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", "0 0 300 30");
+    svg.setAttribute("aria-hidden", "true");
+    const few = there.filter((_, i) => i % Math.ceil(there.length / 400) === 0);
+    for (const [rows, y, r, kind] of [[few, 8, 2.2, "tried"], [here, 22, 3.4, "front"]]) {
+      for (const row of rows) {
+        const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+        for (const [key, value] of Object.entries({ cx: 5 + (290 * (at(row) - low)) / span, cy: y, r, class: kind })) dot.setAttribute(key, value);
+        svg.append(dot);
+      }
+    }
+    const ends = [Math.min, Math.max].map((end) => number(end(...there.map((row) => g.values[row]))));
+    return el("div", {}, svg, el("div", { class: "ends soft" }, el("span", { text: ends[0] }), el("span", { text: ends[1] })));
+  }
+
   function drawPictures() {
     if (!data.pictures.length) return;
     byId("pictures").append(el("h3", { text: "Images under attack" }), el("div", { class: "plots" },
@@ -860,8 +933,9 @@ Page.start((data) => {
     byId("filter").addEventListener("submit", (event) => event.preventDefault());
     let later;
     byId("where").addEventListener("input", (event) => {
+      Object.assign(S, { where: event.target.value, page: 1 });
       clearTimeout(later);
-      later = setTimeout(() => { S.where = event.target.value; S.page = 1; update("filter"); }, 250);
+      later = setTimeout(() => update("filter"), 250);
     });
     byId("reset").addEventListener("click", () => { Object.assign(S, { where: "", brush: {}, q: "", status: "", page: 1 }); update("filter"); });
     byId("unbrush").addEventListener("click", () => { S.brush = {}; update("axes"); });
@@ -889,6 +963,8 @@ Page.start((data) => {
     if (byId("where").value !== S.where) byId("where").value = S.where;
     if (byId("query").value !== S.q) byId("query").value = S.q;
     byId("status").value = S.status;
+    byId("reset").disabled = !(S.where || Object.keys(S.brush).length || S.q || S.status);
+    byId("unbrush").disabled = !Object.keys(S.brush).length;
   }
 
   /** Draw again what a change of `what` touches. */
@@ -928,6 +1004,7 @@ Page.start((data) => {
   drawConfirmation();
   drawCurves();
   drawPictures();
+  Page.later(byId("importance"), () => { drawImportance(); drawGenes(); });
   drawHistory();
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
   return drawn;

@@ -1,0 +1,58 @@
+"""A browser, and pages of a made-up campaign and of a real one that was confirmed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from chromium import MISSING, Browser
+from synthetic import HOSTILE, REFERENCE, synthetic
+
+from moosearch.campaign.campaign import Campaign
+from moosearch.report.campaign_page import campaign_page
+
+
+def pytest_collection_modifyitems(items):
+    """The tests of one browser run in one process."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("chromium"))
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Importances from small forests: their numbers are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moosearch.campaign.importance.TREES", 5)
+        patch.setattr("moosearch.campaign.importance.SHUFFLES", 2)
+        yield
+
+
+@pytest.fixture(scope="session")
+def campaign(tmp_path_factory):
+    """120 made-up candidates, named so that a page that takes names for HTML does something else."""
+    return synthetic(tmp_path_factory.mktemp("synthetic") / "campaign", 120, name=HOSTILE)
+
+
+@pytest.fixture(scope="session")
+def page(campaign, quick, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(campaign_page(campaign), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def confirmed_page(quick, tmp_path_factory):
+    path = tmp_path_factory.mktemp("confirmed") / "report.html"
+    path.write_text(campaign_page(Campaign(REFERENCE)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if MISSING:
+        pytest.skip(MISSING)
+    with Browser() as running:
+        yield running
