@@ -1,11 +1,15 @@
 """Shared by all tests: one thread, a tiny space, the command line in this process, a finished campaign."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import yaml
+from made_up import made_up  # noqa: F401
 
 import moosearch
 

@@ -110,7 +110,8 @@ def test_inspecting_needs_neither_torch_nor_ray(tmp_path):
     program = """
         import sys
         import moosearch, moosearch.cli, moosearch.campaign.campaign, moosearch.pareto, moosearch.algorithms
-        import moosearch.campaign.plots
+        import moosearch.campaign.plots, moosearch.campaign.gene_plots, moosearch.campaign.comparison_plots
+        import moosearch.report.comparison
         assert not {"torch", "ray"} & set(sys.modules), sorted(sys.modules)
     """
     subprocess.run(

@@ -21,6 +21,7 @@ from moosearch.errors import SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import Front
 from moosearch.space.files import load
+from moosearch.space.genes import TAGS
 
 ASIDE = ("name", "seed", "storage", "evaluator", "resources", "keep", "confirmation", "limits", "trackers")
 """Keys under ``campaign:`` that do not decide what a campaign searches, or that the table has."""
@@ -121,7 +122,7 @@ def compare(folders: Sequence[Path | str | Campaign], group_by: Sequence[str] = 
     for index, root in enumerate(roots):
         if root.resolve() in [other.resolve() for other in roots[:index]]:
             raise SpecError(f"compare: {root} is named twice.")
-    trees = [masked(load(campaign.folder.spec).data) for campaign in campaigns]
+    trees = [_tree(campaign) for campaign in campaigns]
     headers = [campaign.header for campaign in campaigns]
     for index in range(1, len(campaigns)):
         _check_same(roots[0], headers[0], trees[0], roots[index], headers[index], trees[index])
@@ -147,6 +148,20 @@ def compare(folders: Sequence[Path | str | Campaign], group_by: Sequence[str] = 
     return Comparison(objectives, tuple(entries))
 
 
+def _tree(campaign: Campaign) -> dict[str, Any]:
+    """Return what a campaign's file says.
+
+    Raises:
+        CampaignError: It does not say what is needed here.
+    """
+    tree = masked(load(campaign.folder.spec).data)
+    try:
+        _measured(campaign.header, tree)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise campaign.folder.damaged(campaign.folder.spec, f"no campaign's file: {error}") from error
+    return tree
+
+
 def merge(campaigns: Sequence[Path | str | Campaign]) -> Front:
     """Return the front of several campaigns together.
 
@@ -168,7 +183,7 @@ def merge(campaigns: Sequence[Path | str | Campaign]) -> Front:
 def front_table(front: Front) -> pd.DataFrame:
     """Return a merged front as a frame: a row a member, with its campaign, objectives and genes."""
     table = front.to_frame()
-    table.insert(1, "campaign", [str(e.provenance["campaign"]) for e in front])
+    table.insert(min(1, table.shape[1]), "campaign", [str(e.provenance["campaign"]) for e in front])
     return table
 
 
@@ -348,5 +363,8 @@ def _named(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _short(path: str, settings: Mapping[str, Any]) -> str:
-    text = _text(settings, path)
-    return text if path == "campaign.algorithm.name" else f"{path.rpartition('.')[2]}={text}"
+    """Return a setting for the name of a group: ``lr=[0.01, 0.3]`` of ``...lr.log_real``."""
+    if path == "campaign.algorithm.name":
+        return _text(settings, path)
+    keys = [key for key in path.split(".") if key not in TAGS]
+    return f"{keys[-1]}={_text(settings, path)}"

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from moosearch.campaign.plots import STYLE
+from moosearch.errors import CampaignError
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart by color-blind readers too (Okabe & Ito 2008)."""
@@ -24,12 +25,18 @@ def save(folder: Path, name: str, draw: Callable[..., Figure], *subject: Any) ->
 
     Returns:
         The PNG file.
+
+    Raises:
+        CampaignError: The folder cannot be written.
     """
     import matplotlib as mpl
 
-    folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         figure = draw(*subject)
-        for suffix in ("pdf", "png"):
-            figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for suffix in ("pdf", "png"):
+                figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
+        except OSError as error:
+            raise CampaignError(f"{folder}: cannot write here: {error.strerror}.") from error
     return folder / f"{name}.png"

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import app, err, out
-from moosearch.errors import SpecError
+from moosearch.errors import CampaignError, SpecError
 
 SETTINGS = 15
 """Settings that differ of which the terminal shows as many."""
@@ -79,7 +79,10 @@ def compare(
         from moosearch.campaign.folder import write_atomically
         from moosearch.report.comparison import comparison_page
 
-        write_atomically(html, comparison_page(measured))
+        try:
+            write_atomically(html, comparison_page(measured))
+        except OSError as error:
+            raise CampaignError(f"--html: {html}: cannot write here: {error.strerror}.") from error
         err.print(f"written to {html}", soft_wrap=True)
 
 

@@ -1,0 +1,77 @@
+"""Campaigns that nobody trained, of recipes and objectives that a test makes up."""
+
+import pytest
+
+from moosearch.campaign.campaign import Campaign
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.storage import JOURNAL, Storage
+from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
+from moosearch.space.files import dump
+from moosearch.space.genes import Integer
+
+ACCURACY = ObjectiveInfo("clean_accuracy", "maximize", "fraction", 1.0, 0.0)
+ROBUST = ObjectiveInfo("robust_accuracy", "maximize", "fraction", 1.0, 0.0)
+FLOPS = ObjectiveInfo("flops", "minimize", "FLOP", 0.0, 100.0)
+SPECS = {
+    "clean_accuracy": {"name": "clean_accuracy"},
+    "robust_accuracy": {"name": "robust_accuracy", "attacks": [{"name": "pgd", "eps": 0.1, "steps": 2}]},
+    "flops": {"name": "flops"},
+}
+
+
+def evaluated(rows, objectives, generation=4):
+    """Evaluations with the objectives of each row; None failed, and a row in a list is infeasible."""
+    found = []
+    for number, row in enumerate(rows):
+        candidate = Candidate(f"{number:012x}", {"x": number}, {"x": number})
+        where = {"generation": 1 + number // generation, "index": number % generation}
+        if row is None:
+            found.append(Evaluation(candidate, "failed", error="RuntimeError: no", failure="error", **where))
+            continue
+        values = dict(zip((o.key for o in objectives), map(float, row), strict=True))
+        violations = {"flops <= 1": 1.0 if isinstance(row, list) else 0.0}
+        found.append(Evaluation(candidate, "complete", values, {}, violations, **where))
+    return found
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """Write a campaign into a folder: (folder, rows of objectives, ...) -> Campaign."""
+
+    def write(
+        root,
+        rows,
+        *,
+        objectives=(ACCURACY, FLOPS),
+        algorithm="nsga2",
+        seed=0,
+        population=4,
+        finished=True,
+        specs=SPECS,
+        dataset="digits",
+        x=(0, 99),
+    ):
+        folder = CampaignFolder(root)
+        folder.root.mkdir(parents=True)
+        campaign = {
+            "name": folder.root.name,
+            "seed": seed,
+            "objectives": [specs[o.key] for o in objectives],
+            "algorithm": {"name": algorithm, **({"crossover": 0.9} if algorithm == "nsga2" else {})},
+            "budget": {"population": population, "generations": 2},
+            "storage": JOURNAL,
+            "reference_point": {o.key: o.reference for o in objectives},
+        }
+        space = {"dataset": {"name": dataset, "auxiliary": []}, "x": {"integer": list(x)}}
+        folder.spec.write_text(dump({"campaign": campaign, "candidate": space}))
+        header = Header(folder.root.name, tuple(objectives), (), algorithm, population, 2, seed)
+        description = {"spec": {}, "environment": {"id": None}}
+        ledger = Ledger.create(Storage(JOURNAL, folder), header, {"x": Integer(0, 99)}, description)
+        for evaluation in evaluated(rows, objectives, population):
+            ledger.append(evaluation)
+        if finished:
+            ledger.conclude()
+        return Campaign(root)
+
+    return write
