@@ -23,7 +23,7 @@ PickOption = Annotated[
     list[str] | None,
     typer.Option(
         "--pick",
-        help="Of a campaign, whom: knee (the default), best:OBJECTIVE, an id, or front. Repeatable.",
+        help="Of a campaign, whom: front, knee (the default), or another rule of `moosearch decide`. Repeatable.",
         metavar="RULE",
     ),
 ]
@@ -60,7 +60,8 @@ ImagesOption = Annotated[
 def analyze_perturbations(
     folder: FolderArgument,
     pick: Annotated[
-        str, typer.Option("--pick", help="Whose: knee, best:OBJECTIVE or an id.", metavar="RULE")
+        str,
+        typer.Option("--pick", help="Whose: knee, or another rule of `moosearch decide`.", metavar="RULE"),
     ] = "knee",
     images: Annotated[
         int, typer.Option("--images", help="Validation images to perturb; 0 for all.", min=0)

@@ -31,7 +31,7 @@ def confirm(
         list[str] | None,
         typer.Option(
             "--pick",
-            help="Whom: front, knee, best:OBJECTIVE or an id; if not given, as it was begun, or the front.",
+            help="Whom: front, or a rule of `moosearch decide`; if not given, as it was begun, or the front.",
             metavar="RULE",
         ),
     ] = None,

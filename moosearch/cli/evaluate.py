@@ -38,7 +38,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--pick",
-            help="Of a campaign, whom: knee (the default), best:OBJECTIVE, an id, or front. Repeatable.",
+            help="Of a campaign, whom: front, knee (the default), or another rule of `moosearch decide`. Repeatable.",
             metavar="RULE",
         ),
     ] = None,
