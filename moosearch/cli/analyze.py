@@ -23,7 +23,7 @@ PickOption = Annotated[
     list[str] | None,
     typer.Option(
         "--pick",
-        help="Of a campaign, whom: knee (the default), front, or a rule of `moosearch decide`. Repeatable.",
+        help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
         metavar="RULE",
     ),
 ]
