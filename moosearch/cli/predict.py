@@ -20,7 +20,7 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="Image files, or batches as .npy or .npz: uint8, or floats in [0, 1].", metavar="IMAGE..."
+            help="Image files, or batches as .npy or .npz: uint8, or floats in [0, 1].", metavar="IMAGE"
         ),
     ],
     top: Annotated[

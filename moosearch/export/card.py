@@ -320,7 +320,8 @@ def _limits(manifest: Mapping[str, Any]) -> str:
         lines.insert(0, "**Checks for masked gradients failed; see Confirmation.**")
     if manifest["quantized"]:
         lines.append(
-            "Another processor rounds other integers: the numbers of the quantized model are this machine's."
+            "The numbers of the quantized model are those of this processor; x86 processors without VNNI cut "
+            "off large sums of 8-bit products, so measure there again."
         )
     return "\n".join(f"- {line}" for line in lines)
 

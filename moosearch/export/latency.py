@@ -47,18 +47,15 @@ def measure(
         too large for the bounds of this module.
     """
     per_image = _bytes(model, shape)
-    fitting = [batch for batch in batches if batch == 1 or batch * per_image <= MEMORY]
-    found: dict[str, list[float | None]] = {}
-    for name, program in programs.items():
-        found[name] = []
-        expected = 0.0
-        for batch in batches:
-            if batch not in fitting or expected * batch > LONGEST:
-                found[name].append(None)
-                continue
-            seconds = _median(program, torch.zeros(batch, *shape))
-            expected = seconds / batch
-            found[name].append(1e3 * seconds)
+    found: dict[str, list[float | None]] = {name: [] for name in programs}
+    expected = dict.fromkeys(programs, 0.0)  # seconds an image
+    for batch in batches:
+        fits = batch == 1 or batch * per_image <= MEMORY
+        running = {name: p for name, p in programs.items() if fits and expected[name] * batch <= LONGEST}
+        seconds = _medians(running, torch.zeros(batch, *shape)) if running else {}
+        for name in programs:
+            found[name].append(1e3 * seconds[name] if name in seconds else None)
+        expected |= {name: value / batch for name, value in seconds.items()}
     return {
         "device": "cpu",
         "cpu": cpu_name(),
@@ -70,18 +67,24 @@ def measure(
 
 
 @torch.inference_mode()
-def _median(program: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Return the median of repeated passes after warming up, in seconds."""
-    times: list[float] = []
-    for _ in range(2):
-        start = time.perf_counter()
-        program(x)
-        warm = time.perf_counter() - start
-    for _ in range(max(3, min(REPEATS, int(SECONDS / max(warm, 1e-6))))):
-        start = time.perf_counter()
-        program(x)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def _medians(programs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor) -> dict[str, float]:
+    """Return the median of repeated passes after warming up, in seconds.
+
+    Programs take turns, so that what else the machine does strikes all of them.
+    """
+    warm = {name: [_seconds(program, x) for _ in range(2)][-1] for name, program in programs.items()}
+    repeats = int(SECONDS * len(programs) / max(sum(warm.values()), 1e-6))
+    turns = [
+        {name: _seconds(program, x) for name, program in programs.items()}
+        for _ in range(max(3, min(REPEATS, repeats)))
+    ]
+    return {name: statistics.median(turn[name] for turn in turns) for name in programs}
+
+
+def _seconds(program: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    start = time.perf_counter()
+    program(x)
+    return time.perf_counter() - start
 
 
 @torch.no_grad()

@@ -250,6 +250,8 @@ GOOD = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
         stored({"a": GOOD | {"data_offsets": [-16, 0]}}),
         stored({"a": GOOD | {"data_offsets": [16, 0]}}),
         stored({"a": GOOD | {"data_offsets": [0]}}),
+        stored({"a": GOOD | {"data_offsets": [False, 16]}}),
+        stored({"a": GOOD | {"shape": [0], "data_offsets": [99, 99]}}),
         stored({"a": GOOD | {"data_offsets": None}}),
         stored(b"[" * 100_000),
     ],
