@@ -46,6 +46,7 @@ def test_planted_effects_are_found_and_nothing_else(found):
     assert strong["lr"] > 0.03 > 2 * strong[["idle", "flag"]].abs().max()
     assert found.trust.loc["strong", "r2"] > 0.8
     assert found.trust["believed"].tolist() == [True, False]
+    assert found.table["noise"].abs().max() < 0.5  # what the forest does not know cannot be lost
 
 
 def test_what_was_used_and_what_is_doubtful_is_said(found):
