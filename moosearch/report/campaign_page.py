@@ -12,7 +12,7 @@ from moosearch.pareto.choice import RULES
 from moosearch.report import data as read
 from moosearch.report.page import Section, document, escape, table
 
-SCRIPTS = ("report.js",)
+SCRIPTS = ("columns.js", "evidence.js", "report.js")
 
 
 def campaign_page(campaign: Campaign, *, refresh: float = 0) -> str:
@@ -202,11 +202,13 @@ def _decide(data: Mapping[str, Any]) -> Section:
 <div class="weights" id="weights" hidden>
 <h3>By your own weights</h3>
 <div class="sliders">{sliders}
-<label>rule<select id="rule"><option value="compromise" title="nearest to the best of each">compromise</option>
+<label>rule<select id="rule">
+<option value="compromise" title="nearest to the best of each">compromise</option>
 <option value="asf" title="the least of the largest weighted shortfall">asf</option></select></label></div>
 <div id="weighted" aria-live="polite"></div>
 </div>""",
-        "What each rule takes from the front, and why. Whoever is taken by several rules is a safe choice.",
+        "What each rule takes from the front, and why. Begin with one that several rules take and that is "
+        "confirmed.",
         "Decide",
     )
 

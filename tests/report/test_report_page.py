@@ -280,7 +280,15 @@ def test_the_address_keeps_what_was_chosen(opened, page, campaign):
     assert pinned(opened) == [member]
     assert said(opened) == before
     assert opened.js("return document.querySelector('[data-axis=y]').value") == "clean_accuracy"
-    wrong = {"x": "<b>", "pins": "zzz", "brush": "{", "page": "-1", "sort": "x", "weights": "1", "axes": "no"}
+    wrong = {
+        "x": "<b>",
+        "pins": "zzz",
+        "brush": '{"flops": 3}',
+        "page": "-1",
+        "sort": "x",
+        "weights": "1",
+        "axes": "no",
+    }
     assert opened.open(page, f"#{urlencode(wrong)}") is not None
     assert len(ids(opened)) == 50
 

@@ -1,6 +1,5 @@
 "use strict";
 // What every page needs: its data, Plotly, colors that follow the scheme, state in the address, small helpers.
-// eslint-disable-next-line no-unused-vars
 const Page = (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -39,8 +38,20 @@ const Page = (() => {
     const found = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     found.series = [1, 2, 3, 4, 5, 6, 7].map((n) => style.getPropertyValue(`--series-${n}`).trim());
     found.scale = dark.matches
-      ? [[0, "#5b3d8a"], [0.25, "#3f6fb0"], [0.5, "#2a9d8f"], [0.75, "#7ad151"], [1, "#fde725"]]
-      : [[0, "#440154"], [0.25, "#3b528b"], [0.5, "#21918c"], [0.75, "#5ec962"], [1, "#d9c800"]];
+      ? [
+          [0, "#5b3d8a"],
+          [0.25, "#3f6fb0"],
+          [0.5, "#2a9d8f"],
+          [0.75, "#7ad151"],
+          [1, "#fde725"],
+        ]
+      : [
+          [0, "#440154"],
+          [0.25, "#3b528b"],
+          [0.5, "#21918c"],
+          [0.75, "#5ec962"],
+          [1, "#d9c800"],
+        ];
     return found;
   }
 
@@ -77,18 +88,25 @@ const Page = (() => {
     const c = colors();
     const { traces, layout } = drawings.get(element)(c);
     const buttons = traces.some((trace) => trace.type === "parcoords")
-      ? ["toImage"] : ["zoom2d", "pan2d", "resetScale2d", "toImage"];
+      ? ["toImage"]
+      : ["zoom2d", "pan2d", "resetScale2d", "toImage"];
     // On a phone a finger that moves scrolls the page; zooming is by double tap and the controls.
     const phone = matchMedia("(max-width: 640px)").matches;
     if (phone) layout.dragmode ??= false;
-    const config = { responsive: true, displaylogo: false, displayModeBar: phone ? false : "hover", modeBarButtons: [buttons] };
+    const config = {
+      responsive: true,
+      displaylogo: false,
+      displayModeBar: phone ? false : "hover",
+      modeBarButtons: [buttons],
+    };
     return Plotly.react(element, traces, themed(layout, c), config);
   }
 
   const waiting = new Map();
   const near = new IntersectionObserver(
     (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => now(entry.target)),
-    { rootMargin: "400px" });
+    { rootMargin: "400px" },
+  );
 
   /** Call `draw` once the element comes near the window, or is printed: what is far down costs nothing before. */
   function later(element, draw) {
@@ -167,11 +185,21 @@ const Page = (() => {
     if (!seconds) return;
     let touched = 0;
     for (const name of ["pointerdown", "keydown", "wheel", "touchmove", "input"]) {
-      addEventListener(name, () => { touched = Date.now(); }, { passive: true });
+      addEventListener(
+        name,
+        () => {
+          touched = Date.now();
+        },
+        { passive: true },
+      );
     }
     setInterval(() => {
       if (document.hidden || Date.now() - touched < 5000) return;
-      try { sessionStorage.setItem("moosearch-scroll", String(scrollY)); } catch { /* not kept, then */ }
+      try {
+        sessionStorage.setItem("moosearch-scroll", String(scrollY));
+      } catch {
+        /* not kept, then */
+      }
       location.reload();
     }, seconds * 1000);
   }
@@ -181,7 +209,9 @@ const Page = (() => {
       const where = sessionStorage.getItem("moosearch-scroll");
       sessionStorage.removeItem("moosearch-scroll");
       if (where) scrollTo(0, Number(where));
-    } catch { /* a browser without storage begins at the top */ }
+    } catch {
+      /* a browser without storage begins at the top */
+    }
   }
 
   /** Draw the page: `draw(data)` is called once Plotly is there; the root says `data-ready` after it. */

@@ -13,46 +13,8 @@ Page.start((data) => {
   const objectives = data.objectives;
   const objectiveKeys = objectives.map((o) => o.key);
 
-  // ---------------------------------------------------------------- columns that can be drawn, sorted, filtered
-
-  const columns = new Map();
-  const add = (column) => { if (!columns.has(column.key)) columns.set(column.key, column); };
-  for (const [key, values] of Object.entries(all.values)) {
-    const info = objectives.find((o) => o.key === key);
-    add({ key, name: key, values, group: info ? "objectives" : "metrics", info });
-  }
-  for (const gene of all.genes) {
-    add({ ...gene, key: gene.path, group: "genes" });
-  }
-  if (all.seconds.total) add({ key: "seconds", name: "seconds", values: all.seconds.total, group: "other" });
-  add({ key: "generation", name: "generation", values: all.generation, group: "other" });
-  const column = (key) => columns.get(key);
-  const numeric = [...columns.values()].filter((c) => !c.labels);
-  const genes = [...columns.values()].filter((c) => c.group === "genes");
-
-  const text = (c, row) => {
-    const value = c.values[row];
-    if (value === null || value === undefined) return "";
-    return c.labels ? c.labels[value] : number(value);
-  };
-  /** As `text`, but accuracies below each other have as many digits. */
-  const aligned = (c, row) => (c.info?.unit === "fraction" && typeof c.values[row] === "number" ? c.values[row].toFixed(digits(c)) : text(c, row));
-  const digits = (c) => (c.digits ??= Math.max(0, ...c.values.filter((v) => v !== null).map((v) => (number(v).split(".")[1] ?? "").length)));
-  const title = (c) => {
-    if (!c.info) return c.name;
-    const unit = c.info.unit === "fraction" || c.info.unit.toLowerCase() === c.key ? "" : ` [${c.info.unit}]`;
-    return `${c.name}${unit} (${c.info.sense === "maximize" ? "higher" : "lower"} is better)`;
-  };
-  const spread = (c) => {
-    const there = c.values.filter((v, row) => v !== null && all.state[row] <= DOMINATED);
-    return there.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
-  };
-  const wide = (c) => {
-    if (c.labels) return false;
-    const [low, high] = spread(c);
-    return c.log || (low > 0 && high / low > 10);
-  };
-  const shared = (c) => new Set(c.values).size < 2;
+  const known = Columns(data);
+  const { columns, column, numeric, genes, text, aligned, title, spread, wide, shared, scale } = known;
 
   // ---------------------------------------------------------------- state
 
@@ -60,7 +22,9 @@ Page.start((data) => {
   const gains = objectives.filter((o) => o.sense === "maximize").map((o) => o.key);
   const across = costs[0] ?? objectiveKeys[0];
   const up = gains.at(-1) ?? objectiveKeys.find((key) => key !== across) ?? across;
-  const halfActive = genes.filter((g) => !shared(g) && g.values.filter((v) => v !== null).length * 2 >= count);
+  const halfActive = genes.filter(
+    (g) => !shared(g) && g.values.filter((v) => v !== null).length * 2 >= count,
+  );
   const defaults = {
     x: across,
     y: up,
@@ -90,7 +54,9 @@ Page.start((data) => {
       if (given.has(flag)) S[flag] = given.get(flag) === "1";
     }
     const list = (name) => (given.get(name) ?? "").split(",").filter(Boolean);
-    S.pins = list("pins").filter((id) => rowOf.has(id)).slice(0, MOST_PINS);
+    S.pins = list("pins")
+      .filter((id) => rowOf.has(id))
+      .slice(0, MOST_PINS);
     const axes = list("axes").filter((key) => columns.has(key));
     if (axes.length) S.axes = [...new Set(axes)];
     const weights = list("weights").map(Number);
@@ -98,17 +64,24 @@ Page.start((data) => {
     if (given.get("rule") === "asf") S.rule = "asf";
     for (const name of ["where", "q"]) S[name] = given.get(name) ?? "";
     if (all.states.includes(given.get("status"))) S.status = given.get("status");
-    if (columns.has((given.get("sort") ?? "").replace(/^-/, "")) || /^-?(id|state)$/.test(given.get("sort"))) {
+    if (
+      columns.has((given.get("sort") ?? "").replace(/^-/, "")) ||
+      /^-?(id|state)$/.test(given.get("sort"))
+    ) {
       S.sort = given.get("sort");
     }
     S.page = Math.max(1, Math.trunc(Number(given.get("page"))) || 1);
     try {
       for (const [key, ranges] of Object.entries(JSON.parse(given.get("brush") ?? "{}"))) {
-        const sound = Array.isArray(ranges) && ranges.length > 0 &&
+        const sound =
+          Array.isArray(ranges) &&
+          ranges.length > 0 &&
           ranges.every((r) => Array.isArray(r) && r.length === 2 && r.every(Number.isFinite));
         if (columns.has(key) && sound) S.brush[key] = ranges;
       }
-    } catch { /* an address that was cut off: no brush */ }
+    } catch {
+      /* an address that was cut off: no brush */
+    }
   }
 
   function writeState() {
@@ -132,14 +105,19 @@ Page.start((data) => {
   function constraints(written) {
     const names = new Map();
     for (const c of numeric) for (const name of [c.name, c.key]) names.set(name, c);
-    return written.split(",").map((part) => part.trim()).filter(Boolean).map((part) => {
-      const [, name, relation, amount] = /^([^<>=]+?)\s*(<=|>=)\s*(\S+)$/.exec(part) ?? [];
-      if (!name) throw new Error(`'${part}' is no bound; write NAME<=NUMBER or NAME>=NUMBER.`);
-      if (!names.has(name)) throw new Error(`Nothing is measured as '${name}'. ${nearest(name, [...names.keys()])}`);
-      const bound = Number(amount);
-      if (!Number.isFinite(bound)) throw new Error(`'${amount}' is no number, in '${part}'.`);
-      return { column: names.get(name), relation, bound };
-    });
+    return written
+      .split(",")
+      .map((part) => part.trim())
+      .filter(Boolean)
+      .map((part) => {
+        const [, name, relation, amount] = /^([^<>=]+?)\s*(<=|>=)\s*(\S+)$/.exec(part) ?? [];
+        if (!name) throw new Error(`'${part}' is no bound; write NAME<=NUMBER or NAME>=NUMBER.`);
+        if (!names.has(name))
+          throw new Error(`Nothing is measured as '${name}'. ${nearest(name, [...names.keys()])}`);
+        const bound = Number(amount);
+        if (!Number.isFinite(bound)) throw new Error(`'${amount}' is no number, in '${part}'.`);
+        return { column: names.get(name), relation, bound };
+      });
   }
 
   function nearest(name, known) {
@@ -159,56 +137,6 @@ Page.start((data) => {
     return close ? `Did you mean '${best[1]}'?` : `There are: ${objectiveKeys.join(", ")} and numeric genes.`;
   }
 
-  /** Positions on an axis of parallel coordinates: every gene is a number there, inactive ones lie below. */
-  function scaleOf(c) {
-    if (c.labels) {
-      const inactive = c.values.some((v) => v === null);
-      const ticks = c.labels.map((name, index) => [index, name]);
-      return {
-        at: (row) => c.values[row] ?? -1,
-        range: [inactive ? -1.2 : -0.2, c.labels.length - 0.8],
-        ticks: inactive ? [[-1, "none"], ...ticks] : ticks,
-      };
-    }
-    const [least, most] = c.low === undefined ? spread(c) : [c.low, c.high];
-    const log = least > 0 && (c.log || (c.group !== "genes" && wide(c)));
-    const on = (value) => (log ? Math.log10(value) : value);
-    let [low, high] = Number.isFinite(least) ? [on(least), on(most)] : [0, 1];
-    if (low === high) [low, high] = [low - 0.5, high + 0.5];
-    const inactive = c.group === "genes" && c.values.some((v) => v === null);
-    const none = low - (high - low) * 0.15;
-    const ticks = nice(log ? 10 ** low : low, log ? 10 ** high : high, log).map((v) => [on(v), number(v)]);
-    const range = [inactive ? low - (high - low) * 0.2 : low, high];
-    return {
-      at: (row) => (typeof c.values[row] === "number" ? Math.min(high, Math.max(low, on(c.values[row]))) : none),
-      range: c.info?.sense === "minimize" ? range.reverse() : range,
-      ticks: inactive ? [[none, "none"], ...ticks] : ticks,
-    };
-  }
-
-  function nice(low, high, log) {
-    if (log) {
-      const found = [];
-      for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
-        for (const digit of [1, 2, 5]) found.push(Number((digit * 10 ** power).toPrecision(1)));
-      }
-      const inside = found.filter((v) => v >= low * 0.999 && v <= high * 1.001);
-      return inside.length > 1 ? inside : [low, high];
-    }
-    const rough = (high - low) / 5;
-    const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((d) => d * power).find((d) => d >= rough);
-    const found = [];
-    for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) found.push(Number(v.toPrecision(10)));
-    return found;
-  }
-
-  const scales = new Map();
-  const scale = (key) => {
-    if (!scales.has(key)) scales.set(key, scaleOf(column(key)));
-    return scales.get(key);
-  };
-
   function filter() {
     const said = byId("where-said");
     const where = byId("where");
@@ -226,16 +154,22 @@ Page.start((data) => {
     const brushed = Object.entries(S.brush).map(([key, ranges]) => [scale(key).at, ranges]);
     let left = 0;
     for (let row = 0; row < count; row++) {
-      keeps[row] = Number((bounds ?? []).every(({ column: c, relation, bound }) => {
-        const value = c.values[row];
-        return typeof value === "number" && (relation === "<=" ? value <= bound : value >= bound);
-      }));
-      inBrush[row] = Number(brushed.every(([at, ranges]) => ranges.some(([a, b]) => at(row) >= a && at(row) <= b)));
+      keeps[row] = Number(
+        (bounds ?? []).every(({ column: c, relation, bound }) => {
+          const value = c.values[row];
+          return typeof value === "number" && (relation === "<=" ? value <= bound : value >= bound);
+        }),
+      );
+      inBrush[row] = Number(
+        brushed.every(([at, ranges]) => ranges.some(([a, b]) => at(row) >= a && at(row) <= b)),
+      );
       left += visible(row);
     }
     if (bounds) {
-      said.textContent = left === count ? `all ${count.toLocaleString("en-US")} candidates`
-        : `${left.toLocaleString("en-US")} of ${count.toLocaleString("en-US")} candidates, ${all.front.filter(visible).length} of the front`;
+      said.textContent =
+        left === count
+          ? `all ${count.toLocaleString("en-US")} candidates`
+          : `${left.toLocaleString("en-US")} of ${count.toLocaleString("en-US")} candidates, ${all.front.filter(visible).length} of the front`;
     }
   }
 
@@ -258,7 +192,9 @@ Page.start((data) => {
     if (!rows.length || !sum) return undefined;
     const values = scaled(rows).map((losses) => {
       const shares = losses.map((loss, j) => (loss * weights[j]) / sum);
-      return rule === "asf" ? Math.max(...shares) + 1e-3 * shares.reduce((a, b) => a + b, 0) : Math.hypot(...shares);
+      return rule === "asf"
+        ? Math.max(...shares) + 1e-3 * shares.reduce((a, b) => a + b, 0)
+        : Math.hypot(...shares);
     });
     return rows[values.indexOf(Math.min(...values))];
   }
@@ -285,7 +221,9 @@ Page.start((data) => {
   function values(row) {
     const list = el("dl", { class: "values" });
     for (const { key } of objectives) {
-      list.append(el("div", {}, el("dt", { text: key }), el("dd", { text: number(column(key).values[row]) })));
+      list.append(
+        el("div", {}, el("dt", { text: key }), el("dd", { text: number(column(key).values[row]) })),
+      );
     }
     return list;
   }
@@ -293,8 +231,11 @@ Page.start((data) => {
   function pinButton(row, word = "Pin") {
     const pinned = S.pins.includes(all.id[row]);
     return el("button", {
-      type: "button", "aria-pressed": String(pinned), "data-pin": all.id[row],
-      text: pinned ? "Pinned" : word, onclick: () => pin(all.id[row]),
+      type: "button",
+      "aria-pressed": String(pinned),
+      "data-pin": all.id[row],
+      text: pinned ? "Pinned" : word,
+      onclick: () => pin(all.id[row]),
     });
   }
 
@@ -304,20 +245,39 @@ Page.start((data) => {
       if (!groups.has(row)) groups.set(row, []);
       groups.get(row).push({ rule, why });
     }
-    const meaning = (rule) => Object.entries(data.rules).find(([known]) => known.split(":")[0] === rule.split(":")[0])?.[1];
+    const meaning = (rule) =>
+      Object.entries(data.rules).find(([known]) => known.split(":")[0] === rule.split(":")[0])?.[1];
     const cards = [...groups].map(([row, rules]) => {
       // What the reasons of a candidate end with is how it compares, whatever the rule: said once.
       const ends = rules.map(({ why }) => why.slice(why.lastIndexOf("; ") + 2));
       const end = ends.every((other) => other === ends[0]) ? ends[0] : "";
       const start = (why) => (end && why !== end ? why.slice(0, -end.length).replace(/; $/, "") : why);
-      return el("article", { class: `pick${visible(row) ? "" : " out"}`, "data-id": all.id[row] },
+      return el(
+        "article",
+        { class: `pick${visible(row) ? "" : " out"}`, "data-id": all.id[row] },
         el("header", {}, el("span", { class: "id", text: all.id[row] }), badge(row), pinButton(row)),
         values(row),
         end ? el("p", { class: "compared", text: end }) : null,
-        el("ul", { class: "why" }, ...rules.map(({ rule, why }) => el("li", {}, el("b", { text: rule, title: meaning(rule) }), ` ${start(why)}`))),
-        visible(row) ? null : el("p", { class: "wrong", text: "filtered out" }));
+        el(
+          "ul",
+          { class: "why" },
+          ...rules.map(({ rule, why }) =>
+            el("li", {}, el("b", { text: rule, title: meaning(rule) }), ` ${start(why)}`),
+          ),
+        ),
+        visible(row) ? null : el("p", { class: "wrong", text: "filtered out" }),
+      );
     });
-    byId("picks").replaceChildren(...(cards.length ? cards : [el("p", { class: "hint", text: "The front is still empty: no candidate completed and kept the constraints." })]));
+    byId("picks").replaceChildren(
+      ...(cards.length
+        ? cards
+        : [
+            el("p", {
+              class: "hint",
+              text: "The front is still empty: no candidate completed and kept the constraints.",
+            }),
+          ]),
+    );
     byId("weights").hidden = !all.front.length;
     drawWeighted();
   }
@@ -333,23 +293,42 @@ Page.start((data) => {
     const row = chosen();
     const where = byId("weighted");
     if (row === undefined) {
-      where.replaceChildren(el("p", { class: "hint", text: sum ? "No member of the front passes the filters." : "Give at least one objective a weight." }));
+      where.replaceChildren(
+        el("p", {
+          class: "hint",
+          text: sum ? "No member of the front passes the filters." : "Give at least one objective a weight.",
+        }),
+      );
       return;
     }
-    const rule = `${S.rule}:${objectives.map(({ key }, j) => `${key}=${S.weights[j]}`).filter((_, j) => S.weights[j]).join(",")}`;
+    const rule = `${S.rule}:${objectives
+      .map(({ key }, j) => `${key}=${S.weights[j]}`)
+      .filter((_, j) => S.weights[j])
+      .join(",")}`;
     where.replaceChildren(
-      el("article", { class: "pick", "data-id": all.id[row] },
+      el(
+        "article",
+        { class: "pick", "data-id": all.id[row] },
         el("header", {}, el("span", { class: "id", text: all.id[row] }), badge(row), pinButton(row)),
         values(row),
-        command(`moosearch front ${data.folder} --pick ${rule}`)));
+        command(`moosearch front ${data.folder} --pick ${rule}`),
+      ),
+    );
   }
 
   function command(words) {
-    const button = el("button", { type: "button", class: "copy", text: "Copy", "aria-label": `Copy: ${words}` });
+    const button = el("button", {
+      type: "button",
+      class: "copy",
+      text: "Copy",
+      "aria-label": `Copy: ${words}`,
+    });
     button.addEventListener("click", async () => {
       await Page.copy(words);
       button.textContent = "Copied";
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      setTimeout(() => {
+        button.textContent = "Copy";
+      }, 1500);
     });
     return el("div", { class: "command" }, el("code", { text: words, tabindex: "0" }), button);
   }
@@ -360,16 +339,29 @@ Page.start((data) => {
     if (!c.labels) return { at: (row) => c.values[row], axis: { type: log ? "log" : "linear" } };
     return {
       at: (row) => c.values[row],
-      axis: { type: "linear", tickvals: c.labels.map((_, i) => i), ticktext: c.labels.map(label), range: [-0.5, c.labels.length - 0.5] },
+      axis: {
+        type: "linear",
+        tickvals: c.labels.map((_, i) => i),
+        ticktext: c.labels.map(label),
+        range: [-0.5, c.labels.length - 0.5],
+      },
     };
   }
 
   /** The range of some rows with a margin; undefined where it would say nothing. */
   function rangeOf(c, rows, log) {
     if (c.labels) return undefined;
-    const confirmed = !S.confirmed ? [] : rows.map(member).filter(Boolean).map((m) => m.values[c.key]).filter(Boolean);
+    const confirmed = !S.confirmed
+      ? []
+      : rows
+          .map(member)
+          .filter(Boolean)
+          .map((m) => m.values[c.key])
+          .filter(Boolean);
     const ends = confirmed.flatMap(([mean, std]) => [mean - (std ?? 0), mean + (std ?? 0)]);
-    const there = [...rows.map((row) => c.values[row]), ...ends].filter((v) => typeof v === "number" && (!log || v > 0)).map((v) => (log ? Math.log10(v) : v));
+    const there = [...rows.map((row) => c.values[row]), ...ends]
+      .filter((v) => typeof v === "number" && (!log || v > 0))
+      .map((v) => (log ? Math.log10(v) : v));
     if (there.length < 2) return undefined;
     const [low, high] = [Math.min(...there), Math.max(...there)];
     const margin = (high - low || Math.abs(high) || 1) * 0.12;
@@ -380,61 +372,115 @@ Page.start((data) => {
     const [cx, cy, cc] = [column(S.x), column(S.y), column(S.c)];
     const log = { x: S.xlog && !cx.labels, y: S.ylog && !cy.labels };
     const [ax, ay] = [onAxis(cx, log.x), onAxis(cy, log.y)];
-    const there = (row) => visible(row) && all.state[row] !== FAILED && cx.values[row] !== null && cy.values[row] !== null;
+    const there = (row) =>
+      visible(row) && all.state[row] !== FAILED && cx.values[row] !== null && cy.values[row] !== null;
     const rows = [[], [], [], []];
     for (let row = 0; row < count; row++) if (there(row)) rows[all.state[row]].push(row);
     const trace = (name, which, marker, extra = {}) => ({
-      type: "scatter", mode: "markers", name: `${name} (${which.length})`, x: which.map(ax.at), y: which.map(ay.at),
-      customdata: which, hoverinfo: "none", marker, ...extra,
+      type: "scatter",
+      mode: "markers",
+      name: `${name} (${which.length})`,
+      x: which.map(ax.at),
+      y: which.map(ay.at),
+      customdata: which,
+      hoverinfo: "none",
+      marker,
+      ...extra,
     });
     const quick = (which) => (which.length > MANY && webgl() ? { type: "scattergl" } : {});
     const traces = [
-      trace("infeasible", rows[INFEASIBLE], { symbol: "x-thin", size: 7, line: { width: 1.5, color: c.pale } }, { visible: "legendonly", ...quick(rows[INFEASIBLE]) }),
+      trace(
+        "infeasible",
+        rows[INFEASIBLE],
+        { symbol: "x-thin", size: 7, line: { width: 1.5, color: c.pale } },
+        { visible: "legendonly", ...quick(rows[INFEASIBLE]) },
+      ),
       trace("dominated", rows[DOMINATED], { size: 7, color: c.pale, opacity: 0.55 }, quick(rows[DOMINATED])),
     ];
     const outline = { width: 1, color: c.card };
     if (cc.labels) {
       cc.labels.forEach((name, index) => {
         const which = rows[FRONT].filter((row) => cc.values[row] === index);
-        if (which.length) traces.push(trace(label(name), which, { size: 12, color: c.series[index % 7], symbol: index, line: outline }));
+        if (which.length)
+          traces.push(
+            trace(label(name), which, { size: 12, color: c.series[index % 7], symbol: index, line: outline }),
+          );
       });
       const none = rows[FRONT].filter((row) => cc.values[row] === null);
       if (none.length) traces.push(trace("front, none", none, { size: 12, color: c.soft, line: outline }));
     } else {
       const colored = rows[FRONT].map((row) => cc.values[row]);
-      traces.push(trace("front", rows[FRONT], {
-        size: 12, color: colored.map((v) => v ?? c.soft), colorscale: c.scale, line: outline, showscale: colored.some((v) => v !== null),
-        colorbar: { title: { text: label(cc.name), side: "right" }, thickness: 12, outlinewidth: 0, tickfont: { color: c.ink } },
-      }));
+      traces.push(
+        trace("front", rows[FRONT], {
+          size: 12,
+          color: colored.map((v) => v ?? c.soft),
+          colorscale: c.scale,
+          line: outline,
+          showscale: colored.some((v) => v !== null),
+          colorbar: {
+            title: { text: label(cc.name), side: "right" },
+            thickness: 12,
+            outlinewidth: 0,
+            tickfont: { color: c.ink },
+          },
+        }),
+      );
     }
     if (data.confirmation && S.confirmed) traces.push(...confirmedTraces(c, there));
-    const ring = (name, row, symbol, size, color) => row !== undefined && there(row) && traces.push(
-      { ...trace(name, [row], { symbol, size, color, line: { width: 2, color } }), name, hoverinfo: "skip", customdata: [] });
+    const ring = (name, row, symbol, size, color) =>
+      row !== undefined &&
+      there(row) &&
+      traces.push({
+        ...trace(name, [row], { symbol, size, color, line: { width: 2, color } }),
+        name,
+        hoverinfo: "skip",
+        customdata: [],
+      });
     ring("knee", data.decisions.find((d) => d.rule === "knee")?.row, "circle-open", 21, c.bad);
     ring("your weights", chosen(), "diamond-open", 23, c.accent);
     const pinned = S.pins.map((id) => rowOf.get(id)).filter(there);
     if (pinned.length) {
       traces.push({
-        type: "scatter", mode: "markers+text", name: "pinned", x: pinned.map(ax.at), y: pinned.map(ay.at), hoverinfo: "skip",
-        text: pinned.map((row) => String(S.pins.indexOf(all.id[row]) + 1)), textposition: "top right", textfont: { size: 14, color: c.ink, weight: 700 },
+        type: "scatter",
+        mode: "markers+text",
+        name: "pinned",
+        x: pinned.map(ax.at),
+        y: pinned.map(ay.at),
+        hoverinfo: "skip",
+        text: pinned.map((row) => String(S.pins.indexOf(all.id[row]) + 1)),
+        textposition: "top right",
+        textfont: { size: 14, color: c.ink, weight: 700 },
         marker: { symbol: "square-open", size: 18, color: c.ink, line: { width: 2 } },
       });
     }
     const around = S.near ? [...rows[FRONT], ...pinned] : [];
     const axis = (c2, own, logged, short) => ({
-      ...own.axis, title: { text: label(title(c2)), standoff: 8 }, zeroline: false,
-      ...(S.near && !c2.labels ? { range: rangeOf(c2, around, logged), autorange: rangeOf(c2, around, logged) ? false : true } : {}),
+      ...own.axis,
+      title: { text: label(title(c2)), standoff: 8 },
+      zeroline: false,
+      ...(S.near && !c2.labels
+        ? { range: rangeOf(c2, around, logged), autorange: rangeOf(c2, around, logged) ? false : true }
+        : {}),
       ...(logged ? logTicks(c2) : { nticks: short }),
     });
     const narrow = innerWidth < 640;
     const layout = {
-      xaxis: axis(cx, ax, log.x, narrow ? 5 : 10), yaxis: axis(cy, ay, log.y, 8), hovermode: "closest",
+      xaxis: axis(cx, ax, log.x, narrow ? 5 : 10),
+      yaxis: axis(cy, ay, log.y, 8),
+      hovermode: "closest",
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemclick: "toggle" },
-      margin: { l: 8, r: 8, t: 36, b: 8 }, uirevision: [S.x, S.y, S.xlog, S.ylog, S.near].join("|"),
+      margin: { l: 8, r: 8, t: 36, b: 8 },
+      uirevision: [S.x, S.y, S.xlog, S.ylog, S.near].join("|"),
     };
     if (narrow) {
       for (const each of traces) {
-        if (each.marker?.colorbar) Object.assign(each.marker.colorbar, { orientation: "h", y: -0.28, yanchor: "top", title: { text: label(cc.name), side: "bottom" } });
+        if (each.marker?.colorbar)
+          Object.assign(each.marker.colorbar, {
+            orientation: "h",
+            y: -0.28,
+            yanchor: "top",
+            title: { text: label(cc.name), side: "bottom" },
+          });
       }
     }
     return { traces, layout };
@@ -446,29 +492,66 @@ Page.start((data) => {
     if (!(low > 0) || high / low > 1000) return {};
     const digits = high / low > 30 || innerWidth < 640 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
     const ticks = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) ticks.push(...digits.map((d) => Number((d * 10 ** power).toPrecision(2))));
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+      ticks.push(...digits.map((d) => Number((d * 10 ** power).toPrecision(2))));
     return { tickvals: ticks, ticktext: ticks.map(units) };
   }
 
   const units = (value) => {
-    const [size, letter] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([s]) => value >= s) ?? [1, ""];
+    const [size, letter] = [
+      [1e12, "T"],
+      [1e9, "G"],
+      [1e6, "M"],
+      [1e3, "k"],
+    ].find(([s]) => value >= s) ?? [1, ""];
     return `${Number((value / size).toPrecision(3))}${letter}`;
   };
 
   /** Confirmed means where the axes are objectives: a line from each estimate, and bars of deviations. */
   function confirmedTraces(c, there) {
     const known = (m, key) => m.values[key]?.[0] ?? (objectiveKeys.includes(key) ? m.estimate[key] : null);
-    const found = data.confirmation.members.filter((m) => m.trainings && there(rowOf.get(m.id)) && known(m, S.x) !== null && known(m, S.y) !== null);
-    if (!found.length || !(data.confirmation.keys.includes(S.x) || data.confirmation.keys.includes(S.y))) return [];
-    const bars = (key) => ({ type: "data", array: found.map((m) => m.values[key]?.[1] ?? 0), color: c.soft, thickness: 1.2, width: 4 });
+    const found = data.confirmation.members.filter(
+      (m) => m.trainings && there(rowOf.get(m.id)) && known(m, S.x) !== null && known(m, S.y) !== null,
+    );
+    if (!found.length || !(data.confirmation.keys.includes(S.x) || data.confirmation.keys.includes(S.y)))
+      return [];
+    const bars = (key) => ({
+      type: "data",
+      array: found.map((m) => m.values[key]?.[1] ?? 0),
+      color: c.soft,
+      thickness: 1.2,
+      width: 4,
+    });
     const legs = (key) => found.flatMap((m) => [column(key).values[rowOf.get(m.id)], known(m, key), null]);
     return [
-      { type: "scatter", mode: "lines", x: legs(S.x), y: legs(S.y), line: { color: c.soft, width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false },
       {
-        type: "scatter", mode: "markers", name: `confirmed (${found.length})`, x: found.map((m) => known(m, S.x)), y: found.map((m) => known(m, S.y)),
-        error_x: data.confirmation.keys.includes(S.x) ? bars(S.x) : undefined, error_y: data.confirmation.keys.includes(S.y) ? bars(S.y) : undefined,
-        customdata: found.map((m) => rowOf.get(m.id)), hoverinfo: "none",
-        marker: { symbol: "diamond", size: 9, color: c.card, line: { width: 2, color: found.map((m) => (m.standing.stays && !m.checks.length ? c.good : c.warn)) } },
+        type: "scatter",
+        mode: "lines",
+        x: legs(S.x),
+        y: legs(S.y),
+        line: { color: c.soft, width: 1, dash: "dot" },
+        hoverinfo: "skip",
+        showlegend: false,
+      },
+      {
+        type: "scatter",
+        mode: "markers",
+        name: `confirmed (${found.length})`,
+        x: found.map((m) => known(m, S.x)),
+        y: found.map((m) => known(m, S.y)),
+        error_x: data.confirmation.keys.includes(S.x) ? bars(S.x) : undefined,
+        error_y: data.confirmation.keys.includes(S.y) ? bars(S.y) : undefined,
+        customdata: found.map((m) => rowOf.get(m.id)),
+        hoverinfo: "none",
+        marker: {
+          symbol: "diamond",
+          size: 9,
+          color: c.card,
+          line: {
+            width: 2,
+            color: found.map((m) => (m.standing.stays && !m.checks.length ? c.good : c.warn)),
+          },
+        },
       },
     ];
   }
@@ -489,11 +572,18 @@ Page.start((data) => {
   function showTip(event) {
     const row = event.points[0].customdata;
     if (typeof row !== "number") return;
-    const pairs = (list) => el("dl", {}, ...list.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })]));
+    const pairs = (list) =>
+      el("dl", {}, ...list.flatMap(([k, v]) => [el("dt", { text: k }), el("dd", { text: v })]));
     tip.replaceChildren(
-      el("b", { text: all.id[row] }), el("span", { class: "soft", text: ` ${all.states[all.state[row]]}, generation ${all.generation[row]}` }),
-      pairs(objectiveKeys.map((key) => [key, number(column(key).values[row])])), pairs(recipe(row)),
-      el("span", { class: "soft", text: "click to pin" }));
+      el("b", { text: all.id[row] }),
+      el("span", {
+        class: "soft",
+        text: ` ${all.states[all.state[row]]}, generation ${all.generation[row]}`,
+      }),
+      pairs(objectiveKeys.map((key) => [key, number(column(key).values[row])])),
+      pairs(recipe(row)),
+      el("span", { class: "soft", text: "click to pin" }),
+    );
     tip.hidden = false;
     const { clientX = 0, clientY = 0 } = event.event ?? {};
     const box = tip.getBoundingClientRect();
@@ -519,8 +609,12 @@ Page.start((data) => {
       return;
     }
     const line = (head, cells, differs = false, mark = []) =>
-      el("tr", { class: differs ? "differs" : false }, el("th", { scope: "row", text: head }),
-        ...cells.map((cell, i) => el("td", { class: mark[i] ? "best" : false }, cell)));
+      el(
+        "tr",
+        { class: differs ? "differs" : false },
+        el("th", { scope: "row", text: head }),
+        ...cells.map((cell, i) => el("td", { class: mark[i] ? "best" : false }, cell)),
+      );
     const part = (name) => el("tr", { class: "part" }, el("th", { colspan: rows.length + 1, text: name }));
     const body = [part("objectives, as the search estimated them")];
     for (const { key, sense } of objectives) {
@@ -528,35 +622,101 @@ Page.start((data) => {
       const known = found.filter((v) => typeof v === "number");
       const best = sense === "maximize" ? Math.max(...known) : Math.min(...known);
       const cells = rows.map((row) => number(column(key).values[row]) + interval(key, row));
-      body.push(line(`${key} ${sense === "maximize" ? "↑" : "↓"}`, cells, false, found.map((v) => rows.length > 1 && v === best)));
+      body.push(
+        line(
+          `${key} ${sense === "maximize" ? "↑" : "↓"}`,
+          cells,
+          false,
+          found.map((v) => rows.length > 1 && v === best),
+        ),
+      );
     }
     if (data.confirmation) {
       body.push(part("confirmed on test images, mean ± standard deviation over trainings"));
       for (const key of data.confirmation.keys) {
-        body.push(line(key, rows.map((row) => plusminus(member(row)?.values[key]))));
+        body.push(
+          line(
+            key,
+            rows.map((row) => plusminus(member(row)?.values[key])),
+          ),
+        );
       }
-      body.push(line("verdict", rows.map((row) => badge(row) ?? "–")));
+      body.push(
+        line(
+          "verdict",
+          rows.map((row) => badge(row) ?? "–"),
+        ),
+      );
     }
     body.push(part("recipe; what differs is marked"));
     const active = genes.filter((g) => rows.some((row) => g.values[row] !== null));
     const differing = (g) => new Set(rows.map((row) => g.values[row])).size > 1;
     for (const g of [...active.filter(differing), ...active.filter((g) => !differing(g))]) {
-      const head = line(g.name, rows.map((row) => text(g, row) || "–"), differing(g) && rows.length > 1);
+      const head = line(
+        g.name,
+        rows.map((row) => text(g, row) || "–"),
+        differing(g) && rows.length > 1,
+      );
       head.firstChild.title = g.path;
       body.push(head);
     }
     body.push(part("how it was found"));
-    body.push(line("status", rows.map((row) => all.states[all.state[row]])));
-    body.push(line("generation", rows.map((row) => String(all.generation[row]))));
-    if (all.seconds.total) body.push(line("seconds", rows.map((row) => number(all.seconds.total[row]))));
-    if (rows.some((row) => all.errors[row])) body.push(line("failure", rows.map((row) => (all.errors[row] ?? []).join(": "))));
-    const heads = rows.map((row, i) => el("th", { scope: "col" }, el("span", { class: "id", text: `${i + 1}  ${all.id[row]}` }),
-      el("button", { type: "button", class: "small", text: "Unpin", "aria-label": `Unpin ${all.id[row]}`, onclick: () => pin(all.id[row]) })));
-    const exports = rows.filter((row) => all.state[row] !== FAILED).map((row) => command(`moosearch export ${data.folder} --pick ${all.id[row]}`));
+    body.push(
+      line(
+        "status",
+        rows.map((row) => all.states[all.state[row]]),
+      ),
+    );
+    body.push(
+      line(
+        "generation",
+        rows.map((row) => String(all.generation[row])),
+      ),
+    );
+    if (all.seconds.total)
+      body.push(
+        line(
+          "seconds",
+          rows.map((row) => number(all.seconds.total[row])),
+        ),
+      );
+    if (rows.some((row) => all.errors[row]))
+      body.push(
+        line(
+          "failure",
+          rows.map((row) => (all.errors[row] ?? []).join(": ")),
+        ),
+      );
+    const heads = rows.map((row, i) =>
+      el(
+        "th",
+        { scope: "col" },
+        el("span", { class: "id", text: `${i + 1}  ${all.id[row]}` }),
+        el("button", {
+          type: "button",
+          class: "small",
+          text: "Unpin",
+          "aria-label": `Unpin ${all.id[row]}`,
+          onclick: () => pin(all.id[row]),
+        }),
+      ),
+    );
+    const exports = rows
+      .filter((row) => all.state[row] !== FAILED)
+      .map((row) => command(`moosearch export ${data.folder} --pick ${all.id[row]}`));
     where.replaceChildren(
-      el("div", { class: "scroll", tabindex: "0", role: "group", "aria-labelledby": "compare-title" },
-        el("table", { class: "compare" }, el("thead", {}, el("tr", {}, el("td", {}), ...heads)), el("tbody", {}, ...body))),
-      ...exports);
+      el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "group", "aria-labelledby": "compare-title" },
+        el(
+          "table",
+          { class: "compare" },
+          el("thead", {}, el("tr", {}, el("td", {}), ...heads)),
+          el("tbody", {}, ...body),
+        ),
+      ),
+      ...exports,
+    );
   }
 
   function interval(key, row) {
@@ -568,7 +728,9 @@ Page.start((data) => {
 
   function plusminus(spread) {
     if (!spread) return "–";
-    return spread[1] === null ? number(spread[0]) : `${number(spread[0])} ± ${Number(spread[1].toPrecision(2))}`;
+    return spread[1] === null
+      ? number(spread[0])
+      : `${number(spread[0])} ± ${Number(spread[1].toPrecision(2))}`;
   }
 
   // ---------------------------------------------------------------- parallel coordinates
@@ -589,25 +751,54 @@ Page.start((data) => {
     const dimensions = S.axes.map((key, place) => {
       const { at, range, ticks } = scale(key);
       return {
-        name: key, label: label(column(key).name), values: rows.map(at), range, tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => label(cut(t[1], place ? 14 : 26))),
-        ...(S.brush[key] ? { constraintrange: S.brush[key].length > 1 ? S.brush[key] : S.brush[key][0] } : {}),
+        name: key,
+        label: label(column(key).name),
+        values: rows.map(at),
+        range,
+        tickvals: ticks.map((t) => t[0]),
+        ticktext: ticks.map((t) => label(cut(t[1], place ? 14 : 26))),
+        ...(S.brush[key]
+          ? { constraintrange: S.brush[key].length > 1 ? S.brush[key] : S.brush[key][0] }
+          : {}),
       };
     });
     const trace = {
-      type: "parcoords", dimensions, line: { color: rows.map(shade), colorscale: ramp, cmin: -0.1, cmax: 1 },
-      unselected: { line: { color: c.line, opacity: 0.25 } }, labelangle: -18, labelside: "top",
-      labelfont: { size: 12, color: c.ink }, tickfont: { size: 11, color: c.ink }, rangefont: { size: 1, color: "rgba(0,0,0,0)" },
+      type: "parcoords",
+      dimensions,
+      line: { color: rows.map(shade), colorscale: ramp, cmin: -0.1, cmax: 1 },
+      unselected: { line: { color: c.line, opacity: 0.25 } },
+      labelangle: -18,
+      labelside: "top",
+      labelfont: { size: 12, color: c.ink },
+      tickfont: { size: 11, color: c.ink },
+      rangefont: { size: 1, color: "rgba(0,0,0,0)" },
     };
-    const longest = Math.max(...(dimensions[0]?.ticktext ?? []).map((t) => t.length), (dimensions[0]?.label.length ?? 0) / 2);
-    return { traces: [trace], layout: { margin: { l: 14 + 6.4 * Math.min(26, longest), r: 64, t: 72, b: 20 }, font: { size: 12, color: c.ink } } };
+    const longest = Math.max(
+      ...(dimensions[0]?.ticktext ?? []).map((t) => t.length),
+      (dimensions[0]?.label.length ?? 0) / 2,
+    );
+    return {
+      traces: [trace],
+      layout: {
+        margin: { l: 14 + 6.4 * Math.min(26, longest), r: 64, t: 72, b: 20 },
+        font: { size: 12, color: c.ink },
+      },
+    };
   }
 
-  const widen = () => { byId("parallel").style.minWidth = `${Math.max(300, S.axes.length * 92)}px`; };
+  const widen = () => {
+    byId("parallel").style.minWidth = `${Math.max(300, S.axes.length * 92)}px`;
+  };
 
   function parallel() {
     const where = byId("parallel");
     if (!webgl()) {
-      where.replaceChildren(el("p", { class: "hint", text: "Parallel coordinates need WebGL, which this browser does not have." }));
+      where.replaceChildren(
+        el("p", {
+          class: "hint",
+          text: "Parallel coordinates need WebGL, which this browser does not have.",
+        }),
+      );
       return;
     }
     Page.plot(where, drawnParallel);
@@ -618,7 +809,11 @@ Page.start((data) => {
     const dimensions = byId("parallel").data[0].dimensions;
     S.axes = dimensions.map((d) => d.name);
     for (const { name, constraintrange: range } of dimensions) {
-      if (range?.length) S.brush[name] = (Array.isArray(range[0]) ? range : [range]).map(([a, b]) => [Math.min(a, b), Math.max(a, b)]);
+      if (range?.length)
+        S.brush[name] = (Array.isArray(range[0]) ? range : [range]).map(([a, b]) => [
+          Math.min(a, b),
+          Math.max(a, b),
+        ]);
       else delete S.brush[name];
     }
     update("brush");
@@ -626,37 +821,63 @@ Page.start((data) => {
 
   function drawDimensions() {
     const offered = [...columns.values()].filter((c) => !shared(c));
-    byId("dimensions").replaceChildren(...offered.map((c) => el("button", {
-      type: "button", class: "chip", "aria-pressed": String(S.axes.includes(c.key)), text: c.name, title: c.key,
-      onclick: () => {
-        if (S.axes.includes(c.key)) {
-          if (S.axes.length < 3) return;
-          S.axes = S.axes.filter((key) => key !== c.key);
-          delete S.brush[c.key];
-        } else S.axes = [...columns.keys()].filter((key) => S.axes.includes(key) || key === c.key);
-        update("axes");
-      },
-    })));
+    byId("dimensions").replaceChildren(
+      ...offered.map((c) =>
+        el("button", {
+          type: "button",
+          class: "chip",
+          "aria-pressed": String(S.axes.includes(c.key)),
+          text: c.name,
+          title: c.key,
+          onclick: () => {
+            if (S.axes.includes(c.key)) {
+              if (S.axes.length < 3) return;
+              S.axes = S.axes.filter((key) => key !== c.key);
+              delete S.brush[c.key];
+            } else S.axes = [...columns.keys()].filter((key) => S.axes.includes(key) || key === c.key);
+            update("axes");
+          },
+        }),
+      ),
+    );
   }
 
   // ---------------------------------------------------------------- table
 
   const shownColumns = [...columns.values()].filter((c) => c.values.some((v) => v !== null));
-  const words = all.id.map((id, row) => [
-    id, all.states[all.state[row]], ...genes.filter((g) => g.labels).map((g) => text(g, row)), ...(all.errors[row] ?? []),
-  ].join(" ").toLowerCase());
+  const words = all.id.map((id, row) =>
+    [
+      id,
+      all.states[all.state[row]],
+      ...genes.filter((g) => g.labels).map((g) => text(g, row)),
+      ...(all.errors[row] ?? []),
+    ]
+      .join(" ")
+      .toLowerCase(),
+  );
 
   function tableRows() {
     const query = S.q.toLowerCase().split(/\s+/).filter(Boolean);
     const found = [];
     for (let row = 0; row < count; row++) {
-      if (visible(row) && (!S.status || all.states[all.state[row]] === S.status) && query.every((word) => words[row].includes(word))) found.push(row);
+      if (
+        visible(row) &&
+        (!S.status || all.states[all.state[row]] === S.status) &&
+        query.every((word) => words[row].includes(word))
+      )
+        found.push(row);
     }
     const key = S.sort.replace(/^-/, "");
     const way = S.sort.startsWith("-") ? -1 : 1;
     const c = column(key);
-    const value = key === "id" ? (row) => all.id[row] : key === "state" ? (row) => all.state[row]
-      : c?.labels ? (row) => (c.values[row] === null ? null : c.labels[c.values[row]]) : (row) => c.values[row] ?? null;
+    const value =
+      key === "id"
+        ? (row) => all.id[row]
+        : key === "state"
+          ? (row) => all.state[row]
+          : c?.labels
+            ? (row) => (c.values[row] === null ? null : c.labels[c.values[row]])
+            : (row) => c.values[row] ?? null;
     if (key) {
       found.sort((a, b) => {
         const [u, v] = [value(a), value(b)];
@@ -674,28 +895,75 @@ Page.start((data) => {
     const shown = found.slice((S.page - 1) * PAGE_ROWS, S.page * PAGE_ROWS);
     const failed = found.some((row) => all.errors[row]);
     const heading = (key, name, number2, hint) => {
-      const [way, arrow] = S.sort === key ? ["ascending", " ▲"] : S.sort === `-${key}` ? ["descending", " ▼"] : ["none", ""];
-      return el("th", { scope: "col", class: number2 ? "n" : false, "aria-sort": way },
-        el("button", { type: "button", class: "sort", title: hint ?? false, "data-sort": key, text: name + arrow, onclick: () => sortBy(key) }));
+      const [way, arrow] =
+        S.sort === key ? ["ascending", " ▲"] : S.sort === `-${key}` ? ["descending", " ▼"] : ["none", ""];
+      return el(
+        "th",
+        { scope: "col", class: number2 ? "n" : false, "aria-sort": way },
+        el("button", {
+          type: "button",
+          class: "sort",
+          title: hint ?? false,
+          "data-sort": key,
+          text: name + arrow,
+          onclick: () => sortBy(key),
+        }),
+      );
     };
-    const head = el("tr", {}, heading("id", "id"), heading("state", "status"),
-      ...shownColumns.map((c) => heading(c.key, c.name, !c.labels, c.key)), failed ? el("th", { text: "failure" }) : null);
+    const head = el(
+      "tr",
+      {},
+      heading("id", "id"),
+      heading("state", "status"),
+      ...shownColumns.map((c) => heading(c.key, c.name, !c.labels, c.key)),
+      failed ? el("th", { text: "failure" }) : null,
+    );
     const body = shown.map((row) => {
       const pinned = S.pins.includes(all.id[row]);
-      return el("tr", { "data-id": all.id[row], class: `${pinned ? "pinned " : ""}${all.states[all.state[row]]}` },
-        el("th", { scope: "row" }, el("button", { type: "button", class: "row-pin id", "aria-pressed": String(pinned), title: pinned ? "Unpin" : "Pin", text: all.id[row] })),
+      return el(
+        "tr",
+        { "data-id": all.id[row], class: `${pinned ? "pinned " : ""}${all.states[all.state[row]]}` },
+        el(
+          "th",
+          { scope: "row" },
+          el("button", {
+            type: "button",
+            class: "row-pin id",
+            "aria-pressed": String(pinned),
+            title: pinned ? "Unpin" : "Pin",
+            text: all.id[row],
+          }),
+        ),
         el("td", { text: all.states[all.state[row]] }),
         ...shownColumns.map((c) => el("td", { class: c.labels ? false : "n", text: aligned(c, row) })),
-        failed ? el("td", { class: "error", text: (all.errors[row] ?? []).join(": ") }) : null);
+        failed ? el("td", { class: "error", text: (all.errors[row] ?? []).join(": ") }) : null,
+      );
     });
     const focused = document.activeElement?.dataset?.sort;
     byId("rows").replaceChildren(el("table", {}, el("thead", {}, head), el("tbody", {}, ...body)));
     if (focused) document.querySelector(`[data-sort="${CSS.escape(focused)}"]`)?.focus();
     byId("count").textContent = `${found.length.toLocaleString("en-US")} of ${count.toLocaleString("en-US")}`;
-    const step = (name, to) => el("button", { type: "button", text: name, disabled: to < 1 || to > pages, onclick: () => { S.page = to; update("page"); } });
-    byId("pager").replaceChildren(...(pages > 1
-      ? [step("First", S.page > 1 ? 1 : 0), step("Previous", S.page - 1), el("span", { class: "soft", text: `page ${S.page} of ${pages}` }), step("Next", S.page + 1), step("Last", S.page < pages ? pages : 0)]
-      : []));
+    const step = (name, to) =>
+      el("button", {
+        type: "button",
+        text: name,
+        disabled: to < 1 || to > pages,
+        onclick: () => {
+          S.page = to;
+          update("page");
+        },
+      });
+    byId("pager").replaceChildren(
+      ...(pages > 1
+        ? [
+            step("First", S.page > 1 ? 1 : 0),
+            step("Previous", S.page - 1),
+            el("span", { class: "soft", text: `page ${S.page} of ${pages}` }),
+            step("Next", S.page + 1),
+            step("Last", S.page < pages ? pages : 0),
+          ]
+        : []),
+    );
   }
 
   function sortBy(key) {
@@ -710,194 +978,16 @@ Page.start((data) => {
     const quoted = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     // A spreadsheet takes a text that begins so for a formula.
     const safe = (value) => quoted(/^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
-    const cell = (c, row) => (c.values[row] === null ? "" : c.labels ? safe(c.labels[c.values[row]]) : String(c.values[row]));
-    const lines = tableRows().map((row) => [all.id[row], all.states[all.state[row]], ...shownColumns.map((c) => cell(c, row)), safe((all.errors[row] ?? []).join(": "))]);
+    const cell = (c, row) =>
+      c.values[row] === null ? "" : c.labels ? safe(c.labels[c.values[row]]) : String(c.values[row]);
+    const lines = tableRows().map((row) => [
+      all.id[row],
+      all.states[all.state[row]],
+      ...shownColumns.map((c) => cell(c, row)),
+      safe((all.errors[row] ?? []).join(": ")),
+    ]);
     const head = ["id", "status", ...shownColumns.map((c) => safe(c.key)), "failure"];
     return [head, ...lines].map((line) => line.join(",")).join("\r\n") + "\r\n";
-  }
-
-  // ---------------------------------------------------------------- what does not change
-
-  const plotLater = (element, build) => Page.later(element, () => Page.plot(element, build));
-
-  function drawHistory() {
-    const rows = data.history;
-    const where = byId("history");
-    if (!rows.length) {
-      where.replaceChildren(el("p", { class: "hint", text: "Nothing is evaluated yet." }));
-      return;
-    }
-    plotLater(where, (c) => ({
-      traces: [{
-        type: "scatter", mode: rows.length > 60 ? "lines" : "lines+markers", x: rows.map((r) => r.generation), y: rows.map((r) => r.hypervolume), line: { color: c.series[0], width: 2, shape: "hv" },
-        customdata: rows.map((r) => [r.evaluations, r.front, r.failed]),
-        hovertemplate: "generation %{x}: %{y:.4f}<br>%{customdata[0]} evaluated, %{customdata[1]} on the front, %{customdata[2]} failed<extra></extra>",
-      }],
-      layout: {
-        xaxis: { title: { text: "generation" }, ...(rows.length < 12 ? { tickvals: rows.map((r) => r.generation) } : {}), zeroline: false },
-        yaxis: { title: { text: "hypervolume" }, zeroline: false }, hovermode: "closest", margin: { l: 8, r: 12, t: 8, b: 8 },
-      },
-    }));
-  }
-
-  function drawConfirmation() {
-    const found = data.confirmation;
-    if (!found) return;
-    const judged = found.members.filter((m) => m.trainings);
-    const where = byId("confirmation");
-    const stays = judged.filter((m) => m.standing.stays).length;
-    const doubtful = judged.filter((m) => m.checks.length).length;
-    where.append(el("h3", { text: "Confirmed values" }), el("p", {
-      text: `${judged.length} of ${all.front.length} members of the front were trained again (${found.done} of ${found.planned} trainings done, ${found.failed} failed). ` +
-        `${stays} of them ${stays === 1 ? "stays" : "stay"} on the front within noise; ${doubtful} failed a check for masked gradients.`,
-    }));
-    if (!judged.length) return;
-    const plots = el("div", { class: "plots" });
-    where.append(plots);
-    const draw = [];
-    for (const key of found.keys) {
-      const place = el("div", { class: "plot", style: `height: ${120 + 42 * judged.length}px; min-height: 0`, role: "img", "aria-label": `${key}: estimates and confirmed values; the table below has them` });
-      plots.append(el("figure", {}, el("figcaption", { text: key.replaceAll("_", " ") }), place));
-      draw.push([place, key]);
-    }
-    const names = judged.map((m) => m.id);
-    for (const [place, key] of draw) {
-      plotLater(place, (c) => ({
-        traces: [
-          { type: "scatter", mode: "lines", x: judged.flatMap((m) => [m.estimate[key], m.values[key][0], null]), y: judged.flatMap((m) => [m.id, m.id, null]), line: { color: c.pale, width: 2 }, hoverinfo: "skip", showlegend: false },
-          { type: "scatter", mode: "markers", name: "search's estimate", x: judged.map((m) => m.estimate[key]), y: names, marker: { symbol: "circle-open", size: 11, color: c.soft, line: { width: 2 } }, hovertemplate: "%{y}: estimated %{x:.4g}<extra></extra>" },
-          {
-            type: "scatter", mode: "markers", name: "confirmed, ± standard deviation", x: judged.map((m) => m.values[key][0]), y: names,
-            error_x: { type: "data", array: judged.map((m) => m.values[key][1] ?? 0), color: c.series[0], thickness: 1.6, width: 5 },
-            marker: { size: 11, color: c.series[0] }, hovertemplate: "%{y}: confirmed %{x:.4g}<extra></extra>",
-          },
-        ],
-        layout: {
-          xaxis: { zeroline: false }, yaxis: { type: "category", autorange: "reversed", tickfont: { family: "ui-monospace, Menlo, Consolas, monospace", size: 12 } },
-          legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 8, r: 12, t: 8, b: 8 },
-        },
-      }));
-    }
-    const attacks = found.measured.filter((name) => /^(attack|suite)_/.test(name));
-    const short = (name) => name.replace(/^(attack|suite)_/, "").replaceAll("_", " ");
-    const weakest = (m) => Math.min(...attacks.filter((name) => name.startsWith("attack_") && m.values[name]).map((name) => m.values[name][0]));
-    const rows = judged.map((m) => el("tr", {}, el("th", { scope: "row" }, el("span", { class: "id", text: m.id }), el("div", {}, badge(rowOf.get(m.id)))),
-      el("td", { class: "n", text: m.standing.probability === null ? "–" : m.standing.probability.toFixed(2) }), el("td", { class: "n", text: String(m.images) }),
-      ...attacks.map((name) => el("td", { class: name.startsWith("attack_") && m.values[name]?.[0] === weakest(m) ? "n strongest" : "n", text: m.values[name] ? m.values[name][0].toFixed(3) : "–" }))));
-    const threat = judged[0].threats.map(([norm, eps]) => `${norm}, eps ${number(eps)}`).join("; ");
-    where.append(el("h3", { text: "Under each attack" }), el("p", { class: "soft", text: `Mean accuracy on test images over trainings (${threat}). The strongest attack is marked. Worst case: right under every attack at once.` }),
-      el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Accuracy under each attack" }, el("table", { class: "dense" },
-        el("thead", {}, el("tr", {}, el("th", { text: "id" }), el("th", { class: "n", text: "on the front", title: "Probability of being non-dominated, given the noise of the trainings" }), el("th", { class: "n", text: "images" }), ...attacks.map((name) => el("th", { class: "n", text: short(name) })))),
-        el("tbody", {}, ...rows))));
-    const doubts = judged.flatMap((m) => m.checks.map(([name, times, said]) => el("li", {}, el("span", { class: "id", text: m.id }), ` failed ${name} in ${times} of ${m.trainings} trainings: ${said}`)));
-    const failures = found.members.flatMap((m) => m.errors.map((error) => el("li", {}, el("span", { class: "id", text: m.id }), ` a training failed: ${error}`)));
-    if (doubts.length || failures.length) where.append(el("h3", { text: "Doubts" }), el("ul", { class: "doubts" }, ...doubts, ...failures));
-  }
-
-  function drawCurves() {
-    if (!data.curves.length) return;
-    const plots = el("div", { class: "plots" });
-    const curveOf = { eps: "eps", steps: "number of steps" };
-    byId("curves").append(el("h3", { text: "Robustness curves" }), el("p", { class: "soft", text: `${data.curves[0].said}. Bars are 95 % intervals for these images.` }), plots);
-    for (const [kind, name] of Object.entries(curveOf)) {
-      const found = data.curves.filter((each) => each.curve === kind);
-      if (!found.length) continue;
-      const place = el("div", { class: "plot", role: "img", "aria-label": `Accuracy against ${name}` });
-      plots.append(el("figure", {}, el("figcaption", { text: kind === "eps" ? "accuracy against the radius" : "accuracy against the number of steps" }), place));
-      const used = data.curves.find((each) => each.eps !== null)?.eps;
-      plotLater(place, (c) => ({
-        traces: found.map((each, i) => ({
-          type: "scatter", mode: "lines+markers", name: label(each.candidate), x: each.x, y: each.accuracy, line: { color: c.series[i % 7], width: 2 }, marker: { symbol: i, size: 7 },
-          error_y: { type: "data", symmetric: false, array: each.high.map((v, k) => v - each.accuracy[k]), arrayminus: each.low.map((v, k) => each.accuracy[k] - v), thickness: 1, width: 0 },
-          hovertemplate: `${kind} %{x}: %{y:.3f}`,
-        })),
-        layout: {
-          xaxis: { title: { text: kind === "eps" ? "radius eps" : name }, type: kind === "steps" ? "log" : "linear", zeroline: false, ...(kind === "steps" ? { tickvals: found[0].x } : {}) },
-          yaxis: { range: [-0.02, 1.02], title: { text: "accuracy" }, tickformat: ".0%", zeroline: false },
-          legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 8, r: 12, t: 8, b: 8 },
-          shapes: kind === "eps" && used ? [{ type: "line", x0: used, x1: used, y0: 0, y1: 1, yref: "paper", line: { color: c.soft, dash: "dot", width: 1 } }] : [],
-        },
-      }));
-    }
-  }
-
-  function drawImportance() {
-    const found = data.importance;
-    const where = byId("importance");
-    where.append(el("h3", { text: "Which genes matter" }));
-    if (!found) {
-      where.append(el("p", { class: "hint", text: "Computed when the search has ended, from 10 candidates that completed." }));
-      return;
-    }
-    const name = (path) => column(path)?.name ?? path;
-    const most = objectiveKeys.map((_, j) => Math.max(1e-9, ...found.genes.map((g) => g[2 + j] ?? 0)));
-    const weight = (g) => Math.max(...objectiveKeys.map((_, j) => (g[2 + j] ?? 0) / most[j]));
-    const rows = [...found.genes].sort((a, b) => weight(b) - weight(a)).map((g) => el("tr", {},
-      el("th", { scope: "row", title: g[0] }, name(g[0]), g[1] ? el("span", { class: "soft", text: ` if ${g[1].split(", ").at(-1).replace(/^.*\.(?=[^.=]+=)/, "")}` }) : null),
-      ...objectiveKeys.map((_, j) => {
-        const value = g[2 + j];
-        const bar = el("span", { class: "bar-of" });
-        bar.style.width = `${Math.max(0, ((value ?? 0) / most[j]) * 100)}%`;
-        return el("td", { class: found.believed[j] ? "importance" : "importance doubted" }, bar, el("span", { text: value === null ? "–" : value.toFixed(2).replace(/^-0\.00$/, "0.00") }));
-      })));
-    where.append(el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Importance of genes" }, el("table", { class: "dense" },
-      el("thead", {}, el("tr", {}, el("th", { text: "gene" }), ...objectiveKeys.map((key, j) => el("th", { text: found.believed[j] ? key : `${key} (doubtful)` })))), el("tbody", {}, ...rows))),
-      el("ul", { class: "notes" }, ...found.notes.map((note) => el("li", { text: note }))));
-  }
-
-  /** Where the front's values of every gene lie among all that were tried. */
-  function drawGenes() {
-    const varying = genes.filter((g) => !shared(g));
-    if (!varying.length || !all.front.length) return;
-    const tried = all.id.map((_, row) => row).filter((row) => all.state[row] <= INFEASIBLE);
-    const cards = varying.map((g) => {
-      const [here, there] = [all.front, tried].map((rows) => rows.filter((row) => g.values[row] !== null));
-      const head = el("figcaption", {}, el("b", { text: g.name, title: g.path }), ` ${here.length} of the front, ${there.length} of all`);
-      return el("figure", { class: "gene" }, head, g.labels ? shares(g, here, there) : strip(g, here, there));
-    });
-    byId("genes").append(el("h3", { text: "What the front is made of" }),
-      el("p", { class: "soft", text: "Values of each gene: of all that completed (gray), of the front (blue)." }), el("div", { class: "genes" }, ...cards));
-  }
-
-  function shares(g, here, there) {
-    const bars = el("div", { class: "shares" });
-    g.labels.forEach((name, index) => {
-      const [front, tried] = [here, there].map((rows) => rows.filter((row) => g.values[row] === index).length / Math.max(1, rows.length));
-      const bar = (share, kind) => {
-        const made = el("span", { class: `share ${kind}` });
-        made.style.width = `${100 * share}%`;
-        return made;
-      };
-      bars.append(el("span", { class: "name", text: name, title: name }), el("span", { class: "pair" }, bar(tried, "tried"), bar(front, "front")),
-        el("span", { class: "soft", text: `${Math.round(100 * tried)} → ${Math.round(100 * front)} %` }));
-    });
-    return bars;
-  }
-
-  function strip(g, here, there) {
-    const { at } = scale(g.key);
-    const low = Math.min(...there.map(at));
-    const span = Math.max(...there.map(at)) - low || 1;
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("viewBox", "0 0 300 30");
-    svg.setAttribute("aria-hidden", "true");
-    const few = there.filter((_, i) => i % Math.ceil(there.length / 400) === 0);
-    for (const [rows, y, r, kind] of [[few, 8, 2.2, "tried"], [here, 22, 3.4, "front"]]) {
-      for (const row of rows) {
-        const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-        for (const [key, value] of Object.entries({ cx: 5 + (290 * (at(row) - low)) / span, cy: y, r, class: kind })) dot.setAttribute(key, value);
-        svg.append(dot);
-      }
-    }
-    const ends = [Math.min, Math.max].map((end) => number(end(...there.map((row) => g.values[row]))));
-    return el("div", {}, svg, el("div", { class: "ends soft" }, el("span", { text: ends[0] }), el("span", { text: ends[1] })));
-  }
-
-  function drawPictures() {
-    if (!data.pictures.length) return;
-    byId("pictures").append(el("h3", { text: "Images under attack" }), el("div", { class: "plots" },
-      ...data.pictures.map(({ candidate, source }) => el("figure", {}, el("figcaption", {}, el("span", { class: "id", text: candidate })),
-        el("img", { src: source, alt: `Images as they are, perturbed, and their difference: ${candidate}` })))));
   }
 
   // ---------------------------------------------------------------- wiring
@@ -919,17 +1009,30 @@ Page.start((data) => {
       });
     }
     for (const box of document.querySelectorAll("[data-log]")) {
-      box.addEventListener("change", () => { S[`${box.dataset.log}log`] = box.checked; update("view"); });
+      box.addEventListener("change", () => {
+        S[`${box.dataset.log}log`] = box.checked;
+        update("view");
+      });
     }
-    const flag = (id, name, what) => byId(id).addEventListener("change", (event) => { S[name] = event.target.checked; update(what); });
+    const flag = (id, name, what) =>
+      byId(id).addEventListener("change", (event) => {
+        S[name] = event.target.checked;
+        update(what);
+      });
     flag("zoom", "near", "view");
     flag("with-confirmed", "confirmed", "view");
     flag("front-only", "only", "axes");
     byId("confirmed-check").hidden = !data.confirmation?.members.some((m) => m.trainings);
     for (const input of document.querySelectorAll("[data-weight]")) {
-      input.addEventListener("input", () => { S.weights[input.dataset.weight] = Number(input.value); update("weights"); });
+      input.addEventListener("input", () => {
+        S.weights[input.dataset.weight] = Number(input.value);
+        update("weights");
+      });
     }
-    byId("rule").addEventListener("change", (event) => { S.rule = event.target.value; update("weights"); });
+    byId("rule").addEventListener("change", (event) => {
+      S.rule = event.target.value;
+      update("weights");
+    });
     byId("filter").addEventListener("submit", (event) => event.preventDefault());
     let later;
     byId("where").addEventListener("input", (event) => {
@@ -937,12 +1040,32 @@ Page.start((data) => {
       clearTimeout(later);
       later = setTimeout(() => update("filter"), 250);
     });
-    byId("reset").addEventListener("click", () => { Object.assign(S, { where: "", brush: {}, q: "", status: "", page: 1 }); update("filter"); });
-    byId("unbrush").addEventListener("click", () => { S.brush = {}; update("axes"); });
-    byId("query").addEventListener("input", (event) => { S.q = event.target.value; S.page = 1; update("table"); });
-    byId("status").append(...all.states.filter((_, n) => all.state.includes(n)).map((name) => el("option", { value: name, text: name })));
-    byId("status").addEventListener("change", (event) => { S.status = event.target.value; S.page = 1; update("table"); });
-    byId("csv").addEventListener("click", () => Page.download(`${data.name.replace(/[^\w.-]+/g, "_")}.csv`, csv(), "text/csv"));
+    byId("reset").addEventListener("click", () => {
+      Object.assign(S, { where: "", brush: {}, q: "", status: "", page: 1 });
+      update("filter");
+    });
+    byId("unbrush").addEventListener("click", () => {
+      S.brush = {};
+      update("axes");
+    });
+    byId("query").addEventListener("input", (event) => {
+      S.q = event.target.value;
+      S.page = 1;
+      update("table");
+    });
+    byId("status").append(
+      ...all.states
+        .filter((_, n) => all.state.includes(n))
+        .map((name) => el("option", { value: name, text: name })),
+    );
+    byId("status").addEventListener("change", (event) => {
+      S.status = event.target.value;
+      S.page = 1;
+      update("table");
+    });
+    byId("csv").addEventListener("click", () =>
+      Page.download(`${data.name.replace(/[^\w.-]+/g, "_")}.csv`, csv(), "text/csv"),
+    );
     byId("rows").addEventListener("click", (event) => {
       const row = event.target.closest("tr[data-id]");
       if (row && !String(getSelection())) pin(row.dataset.id);
@@ -994,18 +1117,22 @@ Page.start((data) => {
   const scatter = byId("scatter");
   const drawn = Page.plot(scatter, drawnScatter);
   scatter.on("plotly_hover", showTip);
-  scatter.on("plotly_unhover", () => { tip.hidden = true; });
+  scatter.on("plotly_unhover", () => {
+    tip.hidden = true;
+  });
   scatter.on("plotly_click", (event) => {
     const row = event.points[0].customdata;
     if (typeof row === "number") pin(all.id[row]);
   });
   widen();
   Page.later(byId("parallel"), parallel);
-  drawConfirmation();
-  drawCurves();
-  drawPictures();
-  Page.later(byId("importance"), () => { drawImportance(); drawGenes(); });
-  drawHistory();
-  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  Evidence(data, known, badge);
+  addEventListener(
+    "scroll",
+    () => {
+      tip.hidden = true;
+    },
+    { passive: true },
+  );
   return drawn;
 });
