@@ -210,16 +210,24 @@ class Ledger:
             StorageError: A database that is written to is gone.
             CampaignError: One that is only read is, or what is read is none of ours.
         """
+        unique = {e.candidate.id: e for _, e in reversed(self.trials())}
+        return sorted(unique.values(), key=lambda e: (e.generation, e.index))
+
+    def trials(self) -> list[tuple[FrozenTrial, Evaluation]]:
+        """Return what is stored of every evaluation, with what it says, in the order of storing.
+
+        Raises:
+            StorageError: A database that is written to is gone.
+            CampaignError: One that is only read is, or what is read is none of ours.
+        """
         with self._using():
             trials = self._study.get_trials(deepcopy=False)
         try:
             if [trial.number for trial in trials] != list(range(len(trials))):
                 raise ValueError("trials are missing")
-            found = [self._read(trial) for trial in trials if "candidate" in trial.user_attrs]
+            return [(trial, self._read(trial)) for trial in trials if "candidate" in trial.user_attrs]
         except (ValueError, KeyError, TypeError) as error:
             raise _unusable(self._storage, f"it is not as it was written: {cause(error)}") from error
-        unique = {e.candidate.id: e for e in reversed(found)}
-        return sorted(unique.values(), key=lambda e: (e.generation, e.index))
 
     def announce(self, generation: int, candidates: Sequence[Candidate]) -> None:
         """Store what is being worked on, for those who watch."""
