@@ -261,8 +261,9 @@ def importance(evaluations: Sequence[Evaluation], header: Header) -> dict[str, A
         return None
     tree = gene_importances(evaluations, header.objectives, header.seed).to_tree()
     keys = [o.key for o in header.objectives]
+    genes = [[row["gene"], row["within"], *(_few(row[key], 3) for key in keys)] for row in tree["genes"]]
     return {
-        "genes": [[row["gene"], row["within"], *(_few(row[key], 3) for key in keys)] for row in tree["genes"]],
+        "genes": genes,
         "believed": [row["believed"] for row in tree["trust"]],
         "notes": tree["notes"],
     }
