@@ -82,7 +82,9 @@ class WarmStart:
             values = Counter(_text(t.new) for t in own if t.kind == "filled")
             told += [f"filled {counts['filled']} with {_some(values)}"] if values else []
             lines.append(f"  {path:{width}}  {', '.join(told)}")
-        lines += [f"  {path:{width}}  left out {n}: nothing here takes it" for path, n in self.left_out.items()]
+        lines += [
+            f"  {path:{width}}  left out {n}: nothing here takes it" for path, n in self.left_out.items()
+        ]
         return lines
 
 
