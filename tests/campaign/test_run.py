@@ -1,6 +1,7 @@
 """The loop: resume is replay, nothing is evaluated twice, failures are data."""
 
 import dataclasses
+import shutil
 import sys
 import textwrap
 
@@ -73,10 +74,10 @@ def test_resume_equals_an_uninterrupted_run(tiny, tmp_path, finished, count_trai
         assert mine == finished.folder.weights(evaluation.candidate.id).read_bytes()
 
 
-def test_a_finished_campaign_trains_nothing_again(tiny, finished, count_trainings):
+def test_a_finished_campaign_trains_nothing_again(tiny, tmp_path, finished, count_trainings):
     again = moosearch.search(
         tiny(),
-        out=finished.folder.root,
+        out=shutil.copytree(finished.folder.root, tmp_path / "c"),
         overrides=["campaign.name=tiny", "campaign.keep=all"],
     )
     assert count_trainings == []
