@@ -9,8 +9,8 @@ from moosearch.attacks.geometry import angle, task_perturbations
 from moosearch.attacks.gradient import IterativeAttack
 from moosearch.attacks.multitask import Mixed
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.weights import load_network
 from moosearch.campaign.plan import import_plugins, make_plan
+from moosearch.campaign.weights import load_network
 from moosearch.data import DATASETS, Dataset, Split, labels_of
 from moosearch.data.statistics import inter_class_variance, similar_classes
 from moosearch.data.tasks import TaskSpec

@@ -19,11 +19,11 @@ from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import Plan, make_plan, suites
 from moosearch.campaign.recovery import is_whole_safetensors
-from moosearch.campaign.tables import write_tables
 from moosearch.campaign.run import following, prepare, storing
 from moosearch.campaign.spec import ConfirmationSpec
 from moosearch.campaign.stop import Stop
 from moosearch.campaign.storage import comparable
+from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Job, Outcome

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from moosearch.attacks import Threat
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.weights import load_network
 from moosearch.campaign.plan import campaign_spec
 from moosearch.campaign.spec import CampaignSpec
+from moosearch.campaign.weights import load_network
 from moosearch.data import Dataset, Task
 from moosearch.errors import CampaignError, ExportError, SpecError
 from moosearch.evaluation import Evaluation
