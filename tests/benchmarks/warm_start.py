@@ -2,7 +2,7 @@
 
     python tests/benchmarks/warm_start.py FOLDER [--seeds 3] [--write]
 
-On the digits space, with trainings of 2 epochs, population 8, 3 generations. The source of the warm starts is a
+On the digits space: trainings of 2 epochs, population 8, 3 generations. The source of the warm starts is a
 search of another seed. A cold search goes on for as many generations as source and warm start have together,
 so that it can be compared at equal cost. Finished searches in the folder are not done again.
 """
