@@ -320,9 +320,9 @@ def _groups(
 
 def _near(path: str, known: set[str]) -> str:
     """Name the nearest setting; there are too many to list them all."""
-    guess = nearest(path, known)
+    guess = nearest(path, {*known, "algorithm", "space"})
     told = f"{guess.partition('?')[0]}? " if guess.startswith("Did you mean") else ""
-    return f"{told}Also: algorithm, space, or NAME=PATTERN for each group."
+    return f"{told}Expected algorithm, space, a setting, or NAME=PATTERN for each group."
 
 
 def _matched(roots: Sequence[Path], rules: Sequence[str]) -> list[str]:

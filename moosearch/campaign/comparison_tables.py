@@ -203,7 +203,13 @@ class Measured:
             lines.append(
                 f"no feasible candidate: {', '.join(empty)}; in IGD+ the reference point is all they have"
             )
-        for group, mine in self.comparison.groups.items():
+        groups = self.comparison.groups
+        if 1 < len(groups) < len(entries) and len({len(mine) for mine in groups.values()}) > 1:
+            lines.append(
+                "groups have different numbers of campaigns: more of them make a better front together, so "
+                "that a group's front, coverage, share, and IGD+ to the front of all, favor the larger group"
+            )
+        for group, mine in groups.items():
             for one, other in itertools.combinations(mine, 2):
                 if one.settings == other.settings and one.header.seed == other.header.seed:
                     lines.append(
@@ -224,20 +230,20 @@ class Measured:
                 "difference from chance; run them again with other seeds (`--set campaign.seed=N`)"
             )
         for metric, p in self.overall.items():
-            lines.append(f"Kruskal-Wallis over {len(sizes)} groups, {metric}: p = {p:.3g}")
+            lines.append(
+                f"Kruskal-Wallis over {len(sizes)} groups, {metric}: p = {p:.3g} (chi-squared: rough for few "
+                "campaigns)"
+            )
         tested = self.tests[self.tests["p"].notna()]
         if len(tested):
-            many = f"Holm's correction for {len(tested) // len(self.metrics)} pairs of groups"
-            one = len(tested) == len(self.metrics)
+            pairs = tested[tested["metric"] == tested["metric"].iloc[0]]
+            many = f"; p_holm: Holm's correction for {len(pairs)} pairs of groups" if len(pairs) > 1 else ""
             lines.append(
-                "p: Mann-Whitney U, two-sided, exact; effect: probability that a campaign of the first group "
-                f"is better than one of the second (A12){'' if one else '; p_holm: ' + many}"
+                "p: Mann-Whitney U, two-sided, exact (of tied values, by permutation); effect: probability "
+                f"that a campaign of the first group is better than one of the second (A12){many}; each "
+                "metric is tested for itself: choose yours before you look"
             )
-        for n, m, least in sorted(
-            set(zip(tested["n_first"], tested["n_second"], tested["least_p"], strict=True))
-        ):
-            if least >= LEVEL:
-                lines.append(f"{n} and {m} campaigns cannot have p below {least:.2g}, whatever they found")
+            lines += _too_few(pairs)
         return lines
 
     def attainment(self, across: ObjectiveInfo, up: ObjectiveInfo) -> dict[str, dict[float, Array]]:
@@ -314,6 +320,19 @@ def plain(value: Any) -> Any:
     """Return a value of a frame as JSON has it."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _too_few(pairs: pd.DataFrame) -> list[str]:
+    """Say which groups are too small to differ, whatever was found; Holm's correction asks for more."""
+    found = {}
+    bounds = holm(pairs["least_p"].tolist())  # of p_holm, as it rises with every p
+    for n, m, least, bound in zip(pairs["n_first"], pairs["n_second"], pairs["least_p"], bounds, strict=True):
+        if bound >= LEVEL:
+            corrected = f", nor p_holm below {bound:.2g}" if bound > least else ""
+            found[n, m] = (
+                f"{n} and {m} campaigns cannot have p below {least:.2g}{corrected}, whatever they found"
+            )
+    return [found[sizes] for sizes in sorted(found)]
 
 
 def _projected(front: Front, across: ObjectiveInfo, up: ObjectiveInfo) -> Array:

@@ -203,6 +203,25 @@ def test_three_groups_are_tested_together(folders, made_up, tmp_path):
     assert mine["p_holm"].max() <= 1
     smallest = mine.loc[mine["p"].idxmin()]
     assert smallest["p_holm"] == pytest.approx(min(1, 3 * smallest["p"]))
+    notes = "\n".join(measured.notes)
+    assert "3 and 3 campaigns cannot have p below 0.1, nor p_holm below 0.3" in notes
+    assert "favor the larger group" in notes
+    assert not any("favor the larger group" in note for note in Measured(compare(folders)).notes)
+
+
+def test_groups_are_too_small_where_the_correction_asks_for_more(made_up, tmp_path):
+    """Of four and four, p may be 0.029: enough for one pair of groups, and not for three."""
+    for algorithm in ("nsga2", "random", "grid"):
+        for seed in range(4):
+            made_up(tmp_path / f"{algorithm}-{seed}", [(seed / 10, 50)], algorithm=algorithm, seed=seed)
+
+    def told(*algorithms):
+        folders = [tmp_path / f"{name}-{seed}" for name in algorithms for seed in range(4)]
+        return [note for note in Measured(compare(folders)).notes if "cannot have" in note]
+
+    assert told("nsga2", "random") == []
+    (note,) = told("nsga2", "random", "grid")
+    assert "cannot have p below 0.029, nor p_holm below 0.086" in note
 
 
 @pytest.mark.parametrize(
@@ -227,7 +246,7 @@ def test_groups_as_wished(made_up, tmp_path, rules, groups):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        (["algorithmus"], r"no setting is called 'algorithmus'"),
+        (["algorithmus"], r"no setting is called 'algorithmus'. Did you mean 'algorithm'\?"),
         (["campaign.budget.populaton"], r"Did you mean 'campaign.budget.population'\?"),
         (["space", "algorithm"], "got 2 rules"),
         (["one=*-0", "two=nsga2-*"], "nsga2-0 fits several patterns"),
