@@ -460,8 +460,9 @@ def _warmed(plan: Any, sources: Sequence[Path | str], observer: Any) -> Any:
         share = free // (len(sources) - number)
         if share < 1:
             raise CampaignError(
-                f"{source}: no room for a warm start: campaign.budget.population is "
-                f"{plan.campaign.budget.population}, and {len(plan.campaign.initial)} recipes come first."
+                f"{source}: no room for a warm start from {len(sources)} "
+                f"campaign{'s' if len(sources) > 1 else ''}: campaign.budget.population is "
+                f"{plan.campaign.budget.population}, of which recipes take {len(plan.campaign.initial)}."
             )
         warm = warm_start(plan.space, source, share)
         plan = plan.beginning_with([*plan.campaign.initial, *warm.recipes])

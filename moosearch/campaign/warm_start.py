@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.initial import FROM, middle, nearest_value, option_of
+from moosearch.campaign.initial import FROM, middle, nearest_value, option_of, without_origin
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation, Scalar
 from moosearch.pareto.spread import spread
@@ -66,11 +66,11 @@ class WarmStart:
 
     def lines(self) -> list[str]:
         """Say what was taken, changed and left out, a line a gene."""
-        most = f"those {len(self.recipes)} of {self.front}" if len(self.recipes) < self.front else "all"
-        lines = [
-            f"warm start from {self.name} ({self.folder}): {most} members of its front, "
-            f"{len(self.recipes)} recipes, which are trained here anew"
-        ]
+        count = len(self.recipes)
+        whose = (
+            "its whole front" if count == self.front else f"those of its front's {self.front} farthest apart"
+        )
+        lines = [f"warm start from {self.name} ({self.folder}): {count} recipes, {whose}; trained here anew"]
         paths = dict.fromkeys(taken.gene for taken in self.genes)
         width = max(map(len, [*paths, *self.left_out]), default=0)
         for path in paths:
@@ -78,13 +78,16 @@ class WarmStart:
             counts = Counter(taken.kind for taken in own)
             told = [f"taken {counts['taken']}"] if counts["taken"] else []
             changes = Counter(f"{_text(t.old)} -> {_text(t.new)}" for t in own if t.kind == "changed")
-            told += [f"changed {counts['changed']} ({_some(changes)})"] if changes else []
+            told += [f"changed {counts['changed']}: {_some(changes)}"] if changes else []
             values = Counter(_text(t.new) for t in own if t.kind == "filled")
-            told += [f"filled {counts['filled']} with {_some(values)}"] if values else []
-            lines.append(f"  {path:{width}}  {', '.join(told)}")
+            told += [f"filled {counts['filled']}: {_some(values)}"] if values else []
+            lines.append(f"  {path:{width}}  {'; '.join(told)}")
         lines += [
             f"  {path:{width}}  left out {n}: nothing here takes it" for path, n in self.left_out.items()
         ]
+        different = len({tuple(sorted(without_origin(recipe).items())) for recipe in self.recipes})
+        if different < count:
+            lines.append(f"  some are the same here: of different recipes there are {different}")
         return lines
 
 
@@ -187,5 +190,5 @@ def _text(value: Scalar | None) -> str:
 
 def _some(counts: Counter[str]) -> str:
     """Write what occurs most, three at most."""
-    told = [text if n == 1 else f"{text} x {n}" for text, n in counts.most_common(3)]
+    told = [text if n == 1 else f"{text} ({n} times)" for text, n in counts.most_common(3)]
     return ", ".join(told + [f"{len(counts) - 3} others"] * (len(counts) > 3))

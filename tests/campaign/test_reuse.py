@@ -322,7 +322,10 @@ def test_of_a_large_front_those_that_lie_farthest_apart_are_taken(space_file, so
     taken = {recipe[FROM].removeprefix("tiny/") for recipe in written[1:]}
     assert len(taken) == 3
     assert {front.best(info.key).candidate.id for info in front.objectives} <= taken or len(taken) < 3
-    assert f"warm start from tiny ({source.folder.root}): those 3 of {len(front)} members" in out
+    assert (
+        f"warm start from tiny ({source.folder.root}): 3 recipes, those of its front's {len(front)} farthest"
+        in out
+    )
     assert "  training.loss " in out
     again = cli(*arguments)
     assert again[0] == 0  # the same again goes on, here with nothing to do
@@ -395,11 +398,12 @@ def test_what_does_not_fit_is_changed_filled_or_left_out_and_told(space_file):
     }
     assert warm.left_out == {"training.loss.alp.weight": 2}
     told = "\n".join(warm.lines())
-    assert "those 2 of 7 members" in told
+    assert "2 recipes, those of its front's 7 farthest apart" in told
+    assert told.endswith("  some are the same here: of different recipes there are 1")
     for line in (
-        "architecture.small_cnn.width  changed 2 (12 -> 16 x 2)",
-        "training.loss                 changed 2 (alp -> cross_entropy x 2)",
-        "training.optimizer.momentum   filled 2 with 0.7 x 2",
+        "architecture.small_cnn.width  changed 2: 12 -> 16 (2 times)",
+        "training.loss                 changed 2: alp -> cross_entropy (2 times)",
+        "training.optimizer.momentum   filled 2: 0.7 (2 times)",
         "training.loss.alp.weight      left out 2: nothing here takes it",
         "architecture                  taken 2",
     ):
@@ -414,7 +418,7 @@ def test_no_warm_start_from_nothing(space_file, undisturbed, source, tmp_path):
     with pytest.raises(CampaignError, match="its front is empty"):
         moosearch.search(space_file(), out=tmp_path / "c", warm_start=infeasible)
     recipes = [{"training.optimizer.lr": 0.1 + 0.01 * n} for n in range(4)]
-    with pytest.raises(CampaignError, match="no room for a warm start"):
+    with pytest.raises(CampaignError, match=r"1 campaign: .* of which recipes take 4"):
         moosearch.search(space_file(initial=recipes), out=tmp_path / "c", warm_start=source.folder.root)
     assert not (tmp_path / "c").exists()
 
