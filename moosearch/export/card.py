@@ -1,6 +1,7 @@
 """The model card of an export, in Markdown, after the conventions of Hugging Face's model cards."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from moosearch.export.files import INT8, NETWORK, ONNX, PROGRAM, SPEC
@@ -9,16 +10,21 @@ from moosearch.space.files import dump
 PARITY_IMAGES = 64
 """Images on which an exported program is compared with the network."""
 
-LANGUAGE_OF_PROGRAMS = {"onnx": ONNX, "torch_export": PROGRAM, "network": NETWORK, "onnx_int8": INT8}
+FILE_OF_PROGRAM = {"onnx": ONNX, "torch_export": PROGRAM, "network": NETWORK, "onnx_int8": INT8}
 """The file of each program."""
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
-    """Write the model card of an export's manifest: YAML front matter, then Markdown."""
+    """Write the model card of an export's manifest: YAML front matter, then Markdown.
+
+    A card is published: of absolute paths it has the last part.
+    """
+    told = ("spec", "genome", "objectives", "quantized", "confirmation")
+    manifest = {**manifest, **{key: _without_folders(manifest[key]) for key in told}}
     front_matter = _yaml(_metadata(manifest))
     sections = {
         "Model description": _description(manifest),
-        "Intended use": _INTENDED,
+        "Intended use": _intended(manifest),
         "Out-of-scope use": _OUT_OF_SCOPE,
         "How to use it": _use(manifest),
         "Training data": _training_data(manifest),
@@ -38,7 +44,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Hugging Face's hub reads. It knows no robust accuracy: that is one more accuracy."""
-    dataset = manifest["spec"]["dataset"]["name"]
+    kind, dataset = manifest["spec"]["dataset"]["name"], _dataset(manifest)
     metrics = [
         {
             "type": "accuracy",
@@ -51,15 +57,17 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     ]
     result = {
         "task": {"type": "image-classification", "name": "image classification"},
-        "dataset": {"type": dataset, "name": dataset, "split": "validation"},
+        "dataset": {"type": kind, "name": dataset, "split": "validation"},
         "metrics": metrics,
     }
+    tags = ["adversarial-robustness"] if manifest["threats"] else []
     formats = ["onnx", "safetensors", *(["int8"] if manifest["quantized"] else [])]
+    published = {"datasets": [kind]} if kind == dataset else {}  # the hub looks these names up
     return {
         "library_name": "pytorch",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "adversarial-robustness", "moosearch", *formats],
-        "datasets": [dataset],
+        "tags": ["image-classification", *tags, "moosearch", *formats],
+        **published,
         "metrics": ["accuracy"],
         "model-index": [
             {
@@ -74,11 +82,25 @@ def _accuracies(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {k: entry for k, entry in manifest["objectives"].items() if "interval" in entry}
 
 
+def _dataset(manifest: Mapping[str, Any]) -> str:
+    """Name the dataset: what is published by its name, the user's own by that of its file or folder."""
+    dataset = manifest["spec"]["dataset"]
+    return Path(dataset["path"]).name if "path" in dataset else str(dataset["name"])
+
+
 def _description(manifest: Mapping[str, Any]) -> str:
     classes = manifest["output"]["classes"]
     channels, height, width = manifest["input"]["shape"][1:]
-    return f"""An image classifier of {len(classes)} classes, trained against adversarial perturbations on
-`{manifest["spec"]["dataset"]["name"]}` and taken from the Pareto front of a moosearch campaign.
+    attack = _named(manifest["spec"]["training"]["attack"])[0]
+    images = "images as they are" if attack == "none" else f"images that `{attack}` perturbs"
+    if not manifest["genome"]:
+        origin = "It is one recipe, trained by moosearch without a search."
+    elif manifest["on_front"]:
+        origin = "It is on the Pareto front of a moosearch campaign."
+    else:
+        origin = "It is a candidate of a moosearch campaign, **not** one of its Pareto front."
+    return f"""An image classifier of {len(classes)} classes, trained on `{_dataset(manifest)}`, on {images}.
+{origin}
 
 - **Architecture:** `{manifest["spec"]["architecture"]["name"]}`, {manifest["parameters"]:,} parameters,
   {manifest["flops"]:,} FLOPs an image (a multiply-accumulate is two)
@@ -88,9 +110,11 @@ def _description(manifest: Mapping[str, Any]) -> str:
 - **Classes:** {", ".join(_plain(name) for name in classes)}"""
 
 
-_INTENDED = """\
-Research on adversarial robustness, and as a starting point for systems that classify images like those it was
-trained on, and whose inputs may be tampered with to the extent that the threat model says."""
+def _intended(manifest: Mapping[str, Any]) -> str:
+    tampered = "and whose inputs may be tampered with to the extent that the threat model says"
+    return f"""Research on adversarial robustness, and as a starting point for systems that classify images
+like those in training, {tampered if manifest["threats"] else "and whose inputs nobody tampers with"}."""
+
 
 _OUT_OF_SCOPE = """\
 Images of another kind, size or source than the training data; decisions that harm people when they are wrong;
@@ -143,10 +167,14 @@ logits = model(torch.zeros(1, {shape}))""",
 
 def _training_data(manifest: Mapping[str, Any]) -> str:
     dataset = dict(manifest["spec"]["dataset"])
-    name, auxiliary = dataset["name"], dataset.get("auxiliary") or []
+    auxiliary, training = dataset.get("auxiliary") or [], manifest["spec"]["training"]
     tasks = f" Auxiliary tasks in training: {', '.join(map(str, auxiliary))}." if auxiliary else ""
-    return f"""The training split of `{name}`. The weights of this epoch, and this candidate among others,
-were selected on its validation split.{tasks}"""
+    selected = [
+        *(["the epoch of these weights"] if training["checkpoint"] == "best" else []),
+        *(["this candidate among others"] if manifest["genome"] else []),
+    ]
+    on = f" On its validation split {' and '.join(selected)} was selected." if selected else ""
+    return f"The training split of `{_dataset(manifest)}`.{on}{tasks}"
 
 
 def _procedure(manifest: Mapping[str, Any]) -> str:
@@ -175,7 +203,8 @@ def _threats(manifest: Mapping[str, Any]) -> str:
         "The attacker knows everything: architecture, weights, preprocessing and the true class. The attacker"
     )
     balls = "\n".join(f"- {_moves(threat)}" for threat in manifest["threats"])
-    return f"""{knows}
+    either = " does one of these:" if len(manifest["threats"]) > 1 else ""
+    return f"""{knows}{either}
 
 {balls}
 
@@ -189,14 +218,15 @@ def _moves(threat: Mapping[str, Any]) -> str:
 
 def _evaluation(manifest: Mapping[str, Any]) -> str:
     rows = []
+    several = any(entry["std"] is not None for entry in manifest["objectives"].values())
     for key, entry in manifest["objectives"].items():
-        several = entry["std"] is not None
-        spread = f"{entry['value']:.4f} ± {entry['std']:.4f}" if several else ""
+        spread = f"{entry['value']:.4f} ± {entry['std']:.4f}" if entry["std"] is not None else ""
+        better = "higher" if entry["sense"] == "maximize" else "lower"
         interval = _interval(entry.get("interval"))
-        rows.append(
-            (key.replace("_", " "), f"{entry['kept']:.6g}", interval, spread, entry["unit"], entry["sense"])
-        )
-    table = _table(("metric", "value", "95 % interval", "over trainings", "unit", "sense"), rows)
+        row = (key.replace("_", " "), _value(entry), interval, spread, entry["unit"], better)
+        rows.append(row if several else (*row[:3], *row[4:]))
+    head = ("metric", "value", "95 % interval", "over trainings", "unit", "better is")
+    table = _table(head if several else (*head[:3], *head[4:]), rows)
     attacks = "\n".join(
         f"- {key.replace('_', ' ')}, on {entry['images']:,} images, the worst case of: "
         + "; ".join(_attack(attack) for attack in entry["attacks"])
@@ -204,10 +234,12 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
         if "attacks" in entry
     )
     clean = manifest["clean_accuracy_reproduced"]
+    robust = """
+"Robust" is the share of images that are classified rightly as they are and under every attack below; it is no
+guarantee against other attacks."""
     return f"""On the **validation split** ({manifest["images"]:,} images), on which the candidate was also
 selected: expect less on new data. Intervals are Wilson's, for so many images, and do not know of the
-selection. "Robust" is the share of images that are classified rightly as they are and under every attack
-below; it is no guarantee against other attacks.
+selection.{robust if attacks else ""}
 
 {table}
 
@@ -329,7 +361,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
 def _latency(manifest: Mapping[str, Any]) -> str:
     parity = _table(
         ("program", "largest difference of a logit"),
-        ((f"`{LANGUAGE_OF_PROGRAMS[name]}`", f"{value:.1e}") for name, value in manifest["parity"].items()),
+        ((f"`{FILE_OF_PROGRAM[name]}`", f"{value:.1e}") for name, value in manifest["parity"].items()),
     )
     text = f"Compared with the network on {PARITY_IMAGES} validation images:\n\n{parity}"
     latency = manifest["latency"]
@@ -338,7 +370,7 @@ def _latency(manifest: Mapping[str, Any]) -> str:
     table = _table(
         ("milliseconds a batch", *(f"{batch}" for batch in latency["batches"])),
         (
-            (f"`{LANGUAGE_OF_PROGRAMS[name]}`", *(_number(value, ".3g") or "-" for value in values))
+            (f"`{FILE_OF_PROGRAM[name]}`", *(_number(value, ".3g") or "-" for value in values))
             for name, values in latency["milliseconds"].items()
         ),
     )
@@ -360,9 +392,29 @@ whose cost is in the campaign's table of candidates. Energy was not measured."""
 
 
 def _attack(attack: Any) -> str:
-    fields = dict(attack) if isinstance(attack, Mapping) else {"name": attack}
-    name = fields.pop("name", "")
-    return f"`{name}` ({', '.join(f'{key} {_plain(str(value))}' for key, value in fields.items())})"
+    name, fields = _named(attack)
+    told = ", ".join(f"{key} {_plain(str(value))}" for key, value in fields.items())
+    return f"`{name}` ({told})" if told else f"`{name}`"
+
+
+def _named(node: Any) -> tuple[str, dict[str, Any]]:
+    """Return the name of what a registry made, and its parameters."""
+    fields = dict(node) if isinstance(node, Mapping) else {"name": node}
+    return str(fields.pop("name", "")), fields
+
+
+def _without_folders(node: Any) -> Any:
+    """Leave of absolute paths the last part: where somebody's files lie is of no use to others."""
+    if isinstance(node, str):
+        return Path(node).name if node.startswith(("/", "~")) or Path(node).is_absolute() else node
+    if isinstance(node, Mapping):
+        return {key: _without_folders(value) for key, value in node.items()}
+    return [_without_folders(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _value(entry: Mapping[str, Any]) -> str:
+    value = entry["kept"]
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
 
 def _share(share: Mapping[str, Any]) -> tuple[str, str]:

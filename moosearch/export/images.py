@@ -47,6 +47,8 @@ def read_images(
     names: list[str] = []
     parts = []
     for path in paths:
+        if path.is_dir():
+            raise SpecError(f"{path}: this is a folder; name the files in it.")
         if not path.is_file():
             raise SpecError(f"{path}: there is no such file.")
         if path.suffix.lower() in (".npy", ".npz"):
@@ -158,6 +160,8 @@ def _decoded(path: Path, shape: Shape, *, resize: bool) -> Array:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.mode in ("I", "F"):
                 raise SpecError(f"{path}: got pixels of 32 bits ({image.mode}), whose range is not known.")
+            if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise SpecError(f"{path}: has transparent pixels; put the image on a background first.")
             image = image.convert(MODES[channels])
     except UnidentifiedImageError:
         raise SpecError(f"{path}: this is no image that can be read.") from None

@@ -15,6 +15,7 @@ from moosearch.evaluators.work import versions
 from moosearch.export.files import FORMAT
 from moosearch.judging.record import attack_tree, wilson
 from moosearch.models import count_flops, count_parameters
+from moosearch.pareto import Front
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of
 from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
@@ -95,6 +96,12 @@ def _objectives(
             entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen))}
         found[info.key] = entry
     return found
+
+
+def on_front(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> bool:
+    """Return whether a candidate is on the campaign's front as it is now."""
+    front = Front.of(Ledger.open(folder).evaluations(), header.objectives)
+    return any(member.candidate.id == evaluation.candidate.id for member in front)
 
 
 def confirmation_of(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ from moosearch.export.files import (
 )
 from moosearch.export.int8 import judge_int8, write_int8
 from moosearch.export.latency import measure
-from moosearch.export.manifest import confirmation_of, manifest_of
+from moosearch.export.manifest import confirmation_of, manifest_of, on_front
 from moosearch.export.programs import write_programs
 from moosearch.export.session import Session
 from moosearch.judging.measure import correct_clean, fraction
@@ -121,6 +121,7 @@ def export_model(
         write_atomically(partial / SPEC, _spec(campaign, imports, evaluation, spec))
         manifest = manifest_of(header, evaluation, spec, campaign, model, correct)
         manifest |= {
+            "on_front": on_front(folder, header, evaluation),
             "parity": dict(programs.parity),
             "missing": dict(programs.missing),
             "quantized": quantized,
@@ -130,18 +131,34 @@ def export_model(
         }
         write_atomically(partial / CARD, model_card(manifest))
         write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        _replace(target, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return given
 
 
 def _check_target(target: Path) -> None:
-    """Refuse to replace anything but an empty folder or an export, which holds our files and no others."""
-    ours = FILES | MADE_OF_IT
-    if target.exists() and not (target.is_dir() and {path.name for path in target.iterdir()} <= ours):
+    """Refuse to replace anything but an empty folder or an export: its manifest, our files and no others."""
+    if not target.exists():
+        return
+    names = {path.name for path in target.iterdir()} if target.is_dir() else {""}
+    if names and not (MANIFEST in names and names <= FILES | MADE_OF_IT):
         raise ExportError(f"{target}: this exists and is not an export; name another folder.")
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put a folder where another one may be, which is deleted only when the new one is in its place."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_reproduces(evaluation: Evaluation, campaign: CampaignSpec, clean: float) -> None:
@@ -202,13 +219,17 @@ def _latency(model: nn.Module, shape: tuple[int, int, int], folder: Path) -> dic
 def _spec(
     campaign: CampaignSpec, imports: tuple[str, ...], evaluation: Evaluation, spec: CandidateSpec
 ) -> str:
-    """Return a search space file without genes: searching it trains this candidate again."""
+    """Return a search space file without genes: searching it trains this candidate again.
+
+    It is handed on: databases and trackers of whoever searched are none of the reader's.
+    """
     alone = dataclasses.replace(
         campaign,
         name=f"{campaign.name}-{evaluation.candidate.id}",
         budget=Budget(population=1, generations=1),
         initial=(),
         storage="",
+        trackers=(),
     )
     tree = {
         "imports": list(imports),

@@ -113,6 +113,10 @@ def test_what_is_not_there_is_not_told(manifest):
     assert "Evaluation of the quantized model" not in body
     assert "Latency was not measured." in body
     assert "nothing is claimed" in body
+    assert "adversarial-robustness" not in data["tags"]
+    assert "threat model says" not in body
+    assert "one recipe, trained by moosearch without a search" in body
+    assert "this candidate among others" not in body
     assert "There is no `network.py`: the network is odd." in body
 
 
@@ -121,3 +125,29 @@ def test_several_trainings_are_told_apart_from_the_one_that_is_here(manifest):
     changed = manifest | {"objectives": manifest["objectives"] | {"clean_accuracy": entry}}
     assert "| clean accuracy | 0.75 | " in model_card(changed)
     assert "| 0.8000 ± 0.0500 |" in model_card(changed)
+    assert "over trainings" in model_card(changed)
+    assert "over trainings" not in model_card(manifest)
+
+
+def test_it_says_how_it_was_trained_and_whether_it_is_on_the_front(manifest):
+    assert "It is on the Pareto front" in model_card(manifest)
+    attack = manifest["spec"]["training"]["attack"]["name"]
+    assert f"on images that `{attack}` perturbs" in model_card(manifest)
+    training = manifest["spec"]["training"] | {"attack": {"name": "none"}, "checkpoint": "last"}
+    plain = manifest | {"on_front": False, "spec": manifest["spec"] | {"training": training}}
+    card = model_card(plain)
+    assert "**not** one of its Pareto front" in card
+    assert "on images as they are" in card
+    assert "epoch of these weights" not in card
+
+
+def test_files_of_the_users_are_named_without_their_folders(manifest):
+    dataset = {"name": "npz", "path": "/home/somebody/secret/x.npz", "auxiliary": []}
+    spec = manifest["spec"] | {"dataset": dataset}
+    genome = {"dataset.path": "/home/somebody/secret/x.npz"}
+    card = model_card(manifest | {"spec": spec, "genome": genome})
+    assert "somebody" not in card
+    data, body = front_matter(card)
+    assert "datasets" not in data  # the hub has none of this name
+    assert data["model-index"][0]["results"][0]["dataset"]["name"] == "x.npz"
+    assert "The training split of `x.npz`" in body

@@ -177,6 +177,18 @@ def test_sixteen_bits_and_turned_photographs_are_read_as_they_look(tmp_path):
     )
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparent_pixels_have_no_color_that_could_be_known(tmp_path, mode):
+    image = Image.fromarray(shades(4, 5)).convert(mode)
+    if mode == "P":
+        image.save(tmp_path / "a.png", transparency=image.getpixel((0, 0)))
+    else:
+        image.putalpha(Image.fromarray(np.full((4, 5), 254, np.uint8)))
+        image.save(tmp_path / "a.png")
+    with pytest.raises(SpecError, match=r"a.png: has transparent pixels"):
+        read_images([tmp_path / "a.png"], GRAY)
+
+
 def test_files_of_several_kinds_go_together_in_order(tmp_path):
     x = shades(3, 4, 5)
     np.save(tmp_path / "a.npy", x)
@@ -225,7 +237,7 @@ def unreadable(folder):
         "cut.png": "the image cannot be decoded",
         "float.tiff": "32 bits",
         "gone.png": "there is no such file",
-        ".": "there is no such file",
+        ".": "this is a folder",
     }
 
 

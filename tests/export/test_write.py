@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -20,6 +21,7 @@ from moosearch.campaign.weights import load_network
 from moosearch.errors import ExportError
 from moosearch.export import programs as programs_module
 from moosearch.export.files import FILES
+from moosearch.export.manifest import on_front
 from moosearch.export.programs import write_programs
 from moosearch.export.write import export_model
 from moosearch.judging.record import wilson
@@ -154,6 +156,12 @@ def test_a_folder_in_use_is_not_overwritten(finished, tmp_path):
         with pytest.raises(ExportError, match="not an export"):
             finished.export("knee", path)
     assert (target / "thesis.tex").read_text() == "years of work"
+    for name in ("spec.yaml", "plots"):  # names that an export has too, without one
+        own = tmp_path / f"with-{name}"
+        (own / name).mkdir(parents=True)
+        with pytest.raises(ExportError, match="not an export"):
+            finished.export("knee", own)
+        assert (own / name).is_dir()
 
 
 def test_an_export_is_replaced_with_what_was_made_of_it(exported, finished, tmp_path, without_programs):
@@ -164,6 +172,33 @@ def test_an_export_is_replaced_with_what_was_made_of_it(exported, finished, tmp_
     names = {path.name for path in folder.iterdir()}
     assert names == FILES - {"model.int8.onnx"}
     assert json.loads((folder / "manifest.json").read_text())["quantized"] is None
+
+
+def test_the_old_export_is_there_until_the_new_one_is(
+    exported, finished, tmp_path, without_programs, monkeypatch
+):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    rename = Path.rename
+
+    def fails(path, target):
+        if path.name.endswith(".partial"):
+            raise OSError("the disk is gone")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="the disk is gone"):
+        finished.export("knee", folder)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in exported.iterdir()}
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_manifest_knows_who_is_on_the_front(exported, finished):
+    header, folder = finished.header, finished.folder
+    assert json.loads((exported / "manifest.json").read_text())["on_front"] is True
+    members = {e.candidate.id for e in finished.front}
+    for evaluation in finished.evaluations:
+        assert on_front(folder, header, evaluation) == (evaluation.candidate.id in members)
 
 
 def test_exporting_into_the_current_folder(finished, tmp_path, monkeypatch, without_programs):
