@@ -56,9 +56,8 @@ class View:
             if time.monotonic() - self._looked >= SECONDS:
                 seen = _changes(self.folder)
                 if seen != self._seen:
-                    with contextlib.suppress(
-                        MooSearchError
-                    ):  # in the midst of a write: the next look will do
+                    # In the midst of a write the next look will do.
+                    with contextlib.suppress(MooSearchError):
                         self._app, self._seen = self._made(), seen
                 self._looked = time.monotonic()
             return self._app
@@ -98,6 +97,7 @@ def application(view: View, hosts: Iterable[str] = ()) -> "WSGIApplication":
             return _said(start, "403 Forbidden", "this host name is not known here")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _said(start, "403 Forbidden", "this is a view of the campaign, which is only read")
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # which Optuna's dashboard takes for given
         path = environ.get("PATH_INFO", "").rstrip("/")
         if path in ("", "/dashboard"):
             start("302 Found", [("Location", "/dashboard/studies/0"), ("Content-Length", "0")])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -229,6 +230,15 @@ def test_the_page_is_at_report_and_the_study_at_the_root(folder, served, monkeyp
         assert response.headers["Cache-Control"] == "no-store"
     assert pages == [dashboard.REFRESH] * 2
     assert b"<title>Optuna Dashboard</title>" in ask("/dashboard/studies/0")[1]
+
+
+def test_a_client_that_takes_any_encoding_is_answered(folder):
+    environ, said = {"PATH_INFO": "/favicon.ico", "HTTP_HOST": "localhost"}, []
+    setup_testing_defaults(environ)
+    app = dashboard.application(dashboard.View(folder))
+    with contextlib.closing(app(environ, lambda *arguments: said.append(arguments[0]))) as body:
+        assert b"".join(body)
+    assert said == ["200 OK"]
 
 
 @pytest.mark.parametrize(
