@@ -12,7 +12,15 @@ from moosearch.pareto.choice import RULES
 from moosearch.report import data as read
 from moosearch.report.page import Section, document, escape, table
 
-SCRIPTS = ("columns.js", "evidence.js", "report.js")
+SCRIPTS = (
+    "columns.js",
+    "view.js",
+    "scatter.js",
+    "parallel.js",
+    "table.js",
+    "evidence.js",
+    "report.js",
+)
 
 
 def campaign_page(campaign: Campaign, *, refresh: float = 0) -> str:

@@ -4,7 +4,11 @@ const Columns = (data) => {
   const { number } = Page;
   const all = data.candidates;
   const objectives = data.objectives;
-  const DOMINATED = all.states.indexOf("dominated");
+  const objectiveKeys = objectives.map((o) => o.key);
+  const rowOf = new Map(all.id.map((id, row) => [id, row]));
+  const [FRONT, DOMINATED, INFEASIBLE, FAILED] = ["front", "dominated", "infeasible", "failed"].map((name) =>
+    all.states.indexOf(name),
+  );
 
   const columns = new Map();
   const add = (column) => {
@@ -106,5 +110,7 @@ const Columns = (data) => {
     return scales.get(key);
   };
 
-  return { columns, column, numeric, genes, text, aligned, title, spread, wide, shared, scale };
+  const states = { FRONT, DOMINATED, INFEASIBLE, FAILED };
+  const reading = { columns, column, numeric, genes, text, aligned, title, spread, wide, shared, scale };
+  return { objectives, objectiveKeys, rowOf, ...states, ...reading };
 };

@@ -2,11 +2,8 @@
 // What the filters do not change: confirmation, curves, pictures, importance and make-up of the front, history.
 const Evidence = (data, known, badge) => {
   const { el, label, number } = Page;
-  const { column, genes, shared, scale } = known;
+  const { column, genes, shared, scale, objectiveKeys, rowOf, INFEASIBLE } = known;
   const all = data.candidates;
-  const objectiveKeys = data.objectives.map((o) => o.key);
-  const INFEASIBLE = all.states.indexOf("infeasible");
-  const rowOf = new Map(all.id.map((id, row) => [id, row]));
   const byId = (id) => document.getElementById(id);
   const plotLater = (element, build) => Page.later(element, () => Page.plot(element, build));
 

@@ -135,6 +135,13 @@ const Page = (() => {
     },
   };
 
+  let hasWebgl;
+  /** Whether this browser has WebGL. */
+  function webgl() {
+    hasWebgl ??= Boolean(document.createElement("canvas").getContext("webgl"));
+    return hasWebgl;
+  }
+
   /** Hand a text to the user as a file. */
   function download(name, text, type) {
     const url = URL.createObjectURL(new Blob([text], { type }));
@@ -239,5 +246,5 @@ const Page = (() => {
     target.focus({ preventScroll: true });
   });
 
-  return { colors, copy, download, el, label, later, number, plot, redraw, start, state };
+  return { colors, copy, download, el, label, later, number, plot, redraw, start, state, webgl };
 })();
