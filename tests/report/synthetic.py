@@ -1,5 +1,6 @@
 """Campaigns that nobody trained: recipes drawn from a space, objectives made up, all states."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,13 @@ def evaluations(count, population, seed=0):
     return list(found.values())
 
 
-def synthetic(root, count, *, name="synthetic", population=0):
+def synthetic(root, count, *, name="synthetic", population=0, optimized=OBJECTIVES):
     """Write a campaign of as many candidates into a folder, and open it."""
     folder = CampaignFolder(root)
     folder.root.mkdir()
     population = population or max(4, count // 20)
     header = Header(
-        name, OBJECTIVES, ("clean_accuracy >= 0.6",), "nsga2", population, -(-count // population), 0
+        name, optimized, ("clean_accuracy >= 0.6",), "nsga2", population, -(-count // population), 0
     )
     attack = {"name": "pgd", "eps": 0.2, "norm": "linf", "steps": 10}
     objectives = [
@@ -125,8 +126,10 @@ def synthetic(root, count, *, name="synthetic", population=0):
     ledger = Ledger.create(
         Storage(JOURNAL, folder), header, space().genes(), {"spec": {}, "environment": {"id": None}}
     )
+    keys = {objective.key for objective in optimized}
     for evaluation in evaluations(count, population):
-        ledger.append(evaluation)
+        kept = {key: value for key, value in evaluation.objectives.items() if key in keys}
+        ledger.append(dataclasses.replace(evaluation, objectives=kept))
     ledger.conclude()
     assert space_genes({"candidate": PLAIN}) == space().genes()
     return Campaign(root)

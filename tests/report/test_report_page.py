@@ -6,9 +6,10 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from synthetic import HOSTILE
+from synthetic import HOSTILE, OBJECTIVES, synthetic
 
 from moosearch.pareto import Front
+from moosearch.report.campaign_page import campaign_page
 
 POINTS = """
 return document.getElementById("scatter").data.filter((t) => /^(front|dominated) /.test(t.name))
@@ -356,6 +357,18 @@ def test_the_table_is_downloaded_as_csv(opened, tmp_path, campaign):
         evaluation = known[row["id"]]
         assert float(row["robust_accuracy"]) == evaluation.objectives["robust_accuracy"]
         assert float(row["architecture.width"]) == evaluation.candidate.genome["architecture.width"]
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVES[0], OBJECTIVES[2]], ids=lambda o: o.sense)
+def test_one_objective_is_drawn_over_generations(browser, tmp_path, objective):
+    path = tmp_path / "page.html"
+    path.write_text(campaign_page(synthetic(tmp_path / "campaign", 16, optimized=(objective,))))
+    browser.troubles()
+    assert browser.open(path) is not None
+    axes = browser.js("return ['x', 'y'].map((a) => document.querySelector(`[data-axis=${a}]`).value)")
+    assert axes == ["generation", objective.key]
+    assert browser.js("return document.getElementById('weights').hidden")
+    assert browser.troubles() == []
 
 
 def test_a_page_of_a_running_campaign_loads_itself_again(browser, tmp_path):
