@@ -59,17 +59,11 @@ def export(
         out.print(line, soft_wrap=True)
 
 
-PROGRAMS = {
-    "model.onnx": "onnx",
-    "model.pt2": "torch_export",
-    "network.py": "network",
-    "model.int8.onnx": "onnx_int8",
-}
-"""By file, what the manifest calls a program."""
-
-
 def _files(manifest: Mapping[str, Any]) -> Table:
     """Return a table of the files: size, and of programs what was measured."""
+    from moosearch.export.files import FILE_OF_PROGRAM
+
+    programs = {file: program for program, file in FILE_OF_PROGRAM.items()}
     latency = manifest["latency"]
     batches = latency["batches"] if latency else []
     caption = "difference: the largest one of a logit from the network's"
@@ -81,7 +75,7 @@ def _files(manifest: Mapping[str, Any]) -> Table:
     for name in ("bytes", "difference", *(f"ms of\n{batch}" for batch in batches)):
         table.add_column(name, justify="right", no_wrap=True)
     for name, entry in manifest["files"].items():
-        program = PROGRAMS.get(name, "")
+        program = programs.get(name, "")
         difference = manifest["parity"].get(program)
         times = latency["milliseconds"].get(program) if latency else None
         table.add_row(

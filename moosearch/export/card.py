@@ -4,14 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moosearch.export.files import INT8, NETWORK, ONNX, PROGRAM, SPEC
+from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
 
 PARITY_IMAGES = 64
 """Images on which an exported program is compared with the network."""
-
-FILE_OF_PROGRAM = {"onnx": ONNX, "torch_export": PROGRAM, "network": NETWORK, "onnx_int8": INT8}
-"""The file of each program."""
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:

@@ -15,6 +15,9 @@ SPEC = "spec.yaml"
 CARD = "CARD.md"
 MANIFEST = "manifest.json"
 
+FILE_OF_PROGRAM = {"onnx": ONNX, "torch_export": PROGRAM, "network": NETWORK, "onnx_int8": INT8}
+"""What runs, by what a manifest calls it."""
+
 FILES = frozenset((WEIGHTS, ONNX, INT8, PROGRAM, NETWORK, SPEC, CARD, MANIFEST))
 """What `moosearch export` writes."""
 

@@ -42,6 +42,7 @@ def write_programs(model: nn.Module, images: Tensor, classes: tuple[str, ...], f
     missing: dict[str, str] = {}
     with quiet():
         program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        _forget_files(program)
         torch.export.save(program, folder / PROGRAM)
         parity = {"torch_export": difference(model, torch.export.load(folder / PROGRAM).module(), images)}
         written = torch.onnx.export(
@@ -65,6 +66,12 @@ def write_programs(model: nn.Module, images: Tensor, classes: tuple[str, ...], f
         load = runpy.run_path(str(folder / NETWORK))["load"]
         parity["network"] = difference(model, load(folder), images)
     return Programs(parity, missing)
+
+
+def _forget_files(program: torch.export.ExportedProgram) -> None:
+    """Take from a traced program in which files of this machine its operations were written."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
 
 
 @torch.no_grad()

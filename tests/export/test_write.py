@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,17 @@ def test_weights_are_the_deployed_network(exported):
     state = load_file(exported / "weights.safetensors")
     assert sum(t.numel() for name, t in state.items() if name.startswith("2.")) % 10 == 0
     assert not any("heads" in name for name in state)
+
+
+def test_no_file_names_a_folder_of_this_machine(exported):
+    ours = [str(Path(module.__file__).parent).encode() for module in (moosearch, torch)]
+    for path in exported.iterdir():
+        contents = [path.read_bytes()]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                contents = [archive.read(name) for name in archive.namelist()]
+        for content in contents:
+            assert not any(folder in content for folder in ours), path.name
 
 
 def test_card_tells_recipe_and_limits(exported, finished):
