@@ -93,6 +93,8 @@ def export_model(
     """
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise SpecError(f"quantize: got '{quantize}'. {nearest(quantize, QUANTIZATIONS)}")
+    given, target = target, target.resolve()
+    _check_target(target)
     document = load(folder.spec)
     campaign = campaign_spec(document)
     imports = tuple(document.data.get("imports") or ())
@@ -102,8 +104,6 @@ def export_model(
     correct = correct_clean(net, splits.val)
     _check_reproduces(evaluation, campaign, fraction(correct))
 
-    given, target = target, target.resolve()
-    _check_target(target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
