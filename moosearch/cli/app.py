@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from moosearch.errors import SpecError
+
 app = typer.Typer(
     help="Search for adversarially robust neural networks: launch, inspect, export.",
     no_args_is_help=True,
@@ -51,6 +53,40 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", help="Candidates
 AddressOption = Annotated[
     str | None, typer.Option("--ray-address", help="A running Ray cluster, such as auto.")
 ]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def overrides(
+    assignments: list[str] | None, evaluator: str | None, workers: int | None, address: str | None
+) -> list[str]:
+    """Return assignments, and after them those that the options mean which say where work runs.
+
+    Raises:
+        SpecError: The serial evaluator is to have several workers.
+    """
+    if workers is not None and workers > 1 and evaluator == "serial":
+        raise SpecError("--workers: serial has one worker. Use --evaluator ray for more.")
+    given = list(assignments or [])
+    if evaluator is not None:
+        given.append(f"campaign.evaluator={evaluator}")
+    elif workers is not None or address is not None:
+        given.append("campaign.evaluator.name=ray")
+    if workers is not None and evaluator != "serial":
+        given.append(f"campaign.evaluator.workers={workers}")
+    if address is not None:
+        given.append(f"campaign.evaluator.address={address}")
+    return given
+
+
+def check_one_format(*, csv: bool, as_json: bool) -> None:
+    """Check that not two formats are wished of one output.
+
+    Raises:
+        SpecError: They are.
+    """
+    if csv and as_json:
+        raise SpecError("--csv and --json cannot both be printed.")
 
 
 @app.callback()

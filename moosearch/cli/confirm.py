@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from moosearch.cli.app import AddressOption, EvaluatorOption, FolderArgument, WorkersOption, app, out
-from moosearch.cli.launch import evaluator_overrides, print_confirmation
+from moosearch.cli.app import (
+    AddressOption,
+    EvaluatorOption,
+    FolderArgument,
+    WorkersOption,
+    app,
+    out,
+    overrides,
+)
+from moosearch.cli.launch import print_confirmation
 from moosearch.cli.signals import interruptible
 
 
@@ -46,21 +54,21 @@ def confirm(
     ] = False,
 ) -> None:
     """Train the front's recipes again with fresh seeds and judge them on test images; or go on with it."""
-    given = {
+    settings = {
         "seeds": seeds,
         "attacks": f"[{attacks}]" if attacks is not None else None,
         "images": images,
         "surrogate": json.dumps(surrogate) if surrogate is not None else None,
     }
-    overrides = [f"campaign.confirmation.{key}={value}" for key, value in given.items() if value is not None]
-    overrides += evaluator_overrides(evaluator, workers, ray_address)
+    exam = [f"campaign.confirmation.{key}={value}" for key, value in settings.items() if value is not None]
+    given = overrides(exam, evaluator, workers, ray_address)
     with interruptible("confirm") as stop:
         from moosearch.campaign.campaign import confirm as launch
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
             campaign = launch(
-                folder, rules=pick or [], overrides=overrides, anew=anew, observer=progress, stop=stop
+                folder, rules=pick or [], overrides=given, anew=anew, observer=progress, stop=stop
             )
         campaign.plot()
         if print_confirmation(campaign):

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from moosearch.cli.app import FolderArgument, SetOption, WhereOption, app, err, out
+from moosearch.cli.app import (
+    CsvOption,
+    FolderArgument,
+    JsonOption,
+    SetOption,
+    WhereOption,
+    app,
+    check_one_format,
+    err,
+    out,
+)
 from moosearch.cli.tables import choice_tables, doubts, front_table
 from moosearch.errors import SpecError, nearest
 from moosearch.pareto.choice import RULES, default_rules
@@ -17,8 +27,8 @@ from moosearch.pareto.front import value_text
 @app.command()
 def front(
     folder: FolderArgument,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: CsvOption = False,
+    as_json: JsonOption = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the plots, and name them.")] = False,
     where: WhereOption = None,
     thin: Annotated[
@@ -41,6 +51,7 @@ def front(
     from moosearch.campaign.campaign import Campaign
     from moosearch.pareto import Front
 
+    check_one_format(csv=csv, as_json=as_json)
     campaign = Campaign(folder)
     shown = campaign.front
     if where is not None:
@@ -100,7 +111,7 @@ def decide(
             "--rule", help="A rule; all that need no weights if not given. Repeatable.", metavar="RULE"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which members of the front the decision aids choose, and why."""
     from moosearch.campaign.campaign import Campaign

@@ -14,10 +14,10 @@ from moosearch.cli.app import (
     WorkersOption,
     app,
     out,
+    overrides,
 )
 from moosearch.cli.signals import interruptible
 from moosearch.cli.tables import attack_table, doubts, front_table
-from moosearch.errors import SpecError
 from moosearch.pareto.front import value_text
 
 
@@ -41,7 +41,7 @@ def search(
     ray_address: AddressOption = None,
 ) -> None:
     """Launch a campaign, or go on with the same one."""
-    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume") as stop:
         from moosearch.campaign.campaign import search as launch
         from moosearch.campaign.progress import TerminalProgress
@@ -50,7 +50,7 @@ def search(
             campaign = launch(
                 file,
                 out=to,
-                overrides=overrides,
+                overrides=given,
                 warm_start=warm_start or [],
                 observer=progress,
                 stop=stop,
@@ -78,15 +78,13 @@ def resume(
     ray_address: AddressOption = None,
 ) -> None:
     """Go on with an interrupted campaign, or make one longer; nothing is evaluated twice."""
-    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume") as stop:
         from moosearch.campaign.campaign import resume as go_on
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
-            campaign = go_on(
-                folder, generations=generations, overrides=overrides, observer=progress, stop=stop
-            )
+            campaign = go_on(folder, generations=generations, overrides=given, observer=progress, stop=stop)
         _finish(campaign)
 
 
@@ -124,20 +122,6 @@ def train(
         f"{evaluation.seconds['train']:.1f} s of training; in {campaign.folder.root}",
         soft_wrap=True,
     )
-
-
-def evaluator_overrides(name: str | None, workers: int | None, address: str | None) -> list[str]:
-    """Write the options that say where work runs as assignments to ``campaign.evaluator``."""
-    overrides = [f"campaign.evaluator={name}"] if name is not None else []
-    if name is None and (workers is not None or address is not None):
-        overrides.append("campaign.evaluator.name=ray")
-    if workers is not None and name != "serial":
-        overrides.append(f"campaign.evaluator.workers={workers}")
-    if workers is not None and workers > 1 and name == "serial":
-        raise SpecError("--workers: serial has one worker. Use --evaluator ray for more.")
-    if address is not None:
-        overrides.append(f"campaign.evaluator.address={address}")
-    return overrides
 
 
 def _finish(campaign: Any) -> None:

@@ -13,8 +13,8 @@ from moosearch.cli.app import (
     app,
     err,
     out,
+    overrides,
 )
-from moosearch.cli.launch import evaluator_overrides
 from moosearch.cli.signals import interruptible
 
 
@@ -31,14 +31,14 @@ def replay(
     ray_address: AddressOption = None,
 ) -> None:
     """Train a finished campaign again in the same order, and compare the fronts."""
-    overrides = [*(assignments or []), *evaluator_overrides(evaluator, workers, ray_address)]
+    given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("replay") as stop:
         from moosearch.campaign.campaign import Campaign
         from moosearch.campaign.campaign import replay as train_again
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
-            again = train_again(folder, to, overrides=overrides, observer=progress, stop=stop)
+            again = train_again(folder, to, overrides=given, observer=progress, stop=stop)
         old, new = Campaign(folder).front, again.front
     if not new.to_frame().equals(old.to_frame()):
         common = len({e.candidate.id for e in old} & {e.candidate.id for e in new})

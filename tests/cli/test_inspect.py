@@ -126,6 +126,7 @@ def test_help_names_every_rule(cli):
         ),
         (["front", "--where", "robust_accuracy>=0.99"], "robust_accuracy >= 0.99 (reached: 0.7861)"),
         (["front", "--thin", "flop=1"], "thin: no objective is called 'flop'. Did you mean 'flops'?"),
+        (["front", "--csv", "--json"], "--csv and --json cannot both be printed"),
         (["decide", "--rule", "tradeof"], "Did you mean 'tradeoff'?"),
         (["decide", "--where", "speed>=1"], "where: nothing is measured as 'speed'."),
         (["export", "--pick", "compromise:flops=-1"], "compromise.flops: got '-1', expected at least 0."),
