@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.initial import without_origin
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.storage import masked
 from moosearch.errors import SpecError, nearest
@@ -269,8 +270,10 @@ def _names(roots: Sequence[Path]) -> list[str]:
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a campaign's results, by dotted path."""
-    campaign = {key: value for key, value in tree["campaign"].items() if key not in ASIDE}
-    return _flat({"campaign": campaign, "candidate": tree["candidate"]})
+    campaign = {key: value for key, value in tree["campaign"].items() if key not in (*ASIDE, "initial")}
+    flat = _flat({"campaign": campaign, "candidate": tree["candidate"]})
+    recipes = [without_origin(recipe) for recipe in tree["campaign"].get("initial") or ()]
+    return flat | ({"campaign.initial": recipes} if recipes else {})  # older versions know of none
 
 
 def _flat(node: Any, path: str = "") -> dict[str, Any]:

@@ -9,7 +9,17 @@ import typer
 from rich import box
 from rich.table import Table
 
-from moosearch.cli.app import FileArgument, FolderArgument, SetOption, app, err, out
+from moosearch.cli.app import (
+    CsvOption,
+    FileArgument,
+    FolderArgument,
+    JsonOption,
+    SetOption,
+    app,
+    check_one_format,
+    err,
+    out,
+)
 from moosearch.cli.bar import measuring
 from moosearch.cli.tables import frame_table
 
@@ -86,7 +96,7 @@ def analyze_classes(
     file: FileArgument,
     assignments: SetOption = None,
     images: Annotated[int, typer.Option("--images", help="Training images; 0 for all.", min=0)] = 0,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    csv: CsvOption = False,
 ) -> None:
     """Inter-class variance of a dataset: mean distance of images of different classes, pixels in [0, 1]."""
     from moosearch.campaign import analysis
@@ -211,14 +221,15 @@ def analyze_genes(
         str, typer.Option("--method", help="permutation, or fanova (Optuna's).", metavar="NAME")
     ] = "permutation",
     seed: Annotated[int, typer.Option("--seed", help="Of the random forests.", min=0)] = 0,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: CsvOption = False,
+    as_json: JsonOption = False,
     to: ToOption = None,
 ) -> None:
     """Which genes matter for which objective, and which of their values the front has: tables and plots."""
     from moosearch.campaign import gene_plots, importance
     from moosearch.campaign.campaign import Campaign
 
+    check_one_format(csv=csv, as_json=as_json)
     campaign = Campaign(folder)
     evaluations, objectives = campaign.evaluations, campaign.header.objectives
     found = importance.gene_importances(evaluations, objectives, seed, importance.method_of(method))
@@ -239,16 +250,19 @@ def _importance_table(found: Any) -> Table:
     """Return importances: a row a gene, a column an objective, with R^2 and a mark where it is too low."""
     table = Table(
         title="importance of genes",
+        caption="R²: of predictions for candidates not seen; !: not to be believed",
         title_justify="left",
+        caption_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
         collapse_padding=True,
     )
     table.add_column("gene", overflow="fold", vertical="bottom")
-    table.add_column("candidates\nwith it", justify="right", vertical="bottom")
+    table.add_column("candi-\ndates", justify="right", vertical="bottom")
     for key, r2, believed in found.trust.itertuples():
-        told = "R² unknown !" if math.isnan(r2) else f"R² {r2:.2f}{'' if believed else ' !'}"
-        table.add_column(f"{key.replace('_', chr(10))}\n{told}", justify="right", vertical="bottom")
+        told = "?" if math.isnan(r2) else f"{r2:.2f}"
+        head = f"{key.replace('_', chr(10))}\nR² {told}{'' if believed else ' !'}"
+        table.add_column(head, justify="right", vertical="bottom")
     for gene, _, candidates, _, *values in found.genes.join(found.table).itertuples():
         cells = ["-" if math.isnan(value) else f"{round(value, 3) + 0:.3f}" for value in values]
         table.add_row(gene, str(candidates), *cells)

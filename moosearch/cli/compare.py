@@ -9,12 +9,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from moosearch.cli.app import app, err, out
+from moosearch.cli.app import JsonOption, app, check_one_format, err, out
 from moosearch.errors import CampaignError, SpecError
 
 SETTINGS = 15
 """Settings that differ of which the terminal shows as many."""
-LEAST_WIDTH = 12
+LEAST_WIDTH = 8
 """Columns that names are given, at least, before they are broken."""
 LETTERS = 60
 """Letters of a setting that the terminal shows."""
@@ -40,7 +40,7 @@ def compare(
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: a row a campaign, or a member of the front.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     to: Annotated[
         Path | None, typer.Option("--out", help="A folder to draw plots to, as PNG and PDF.", metavar="DIR")
     ] = None,
@@ -55,8 +55,7 @@ def compare(
     from moosearch.campaign import comparison
     from moosearch.campaign.comparison_tables import Measured, records
 
-    if csv and as_json:
-        raise SpecError("compare: --csv and --json cannot both be printed.")
+    check_one_format(csv=csv, as_json=as_json)
     if html is not None and html.is_dir():
         raise SpecError(f"--html: {html} is a folder, expected the name of a file.")
     measured = Measured(comparison.compare(folders, group_by or []))
@@ -116,21 +115,28 @@ def _settings(comparison: Any) -> Table:
     return table
 
 
+def _table(title: str) -> Table:
+    """Return a table whose columns are many on a terminal of 80."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+
+
 def _campaigns(measured: Any) -> Table:
-    table = Table(
-        title=f"campaigns (the front of all has {len(measured.comparison.merged)} members)",
-        title_justify="left",
-        box=box.SIMPLE,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    table = _table(f"campaigns (the front of all has {len(measured.comparison.merged)} members)")
     heads = {
-        "infeasible": "in-\nfeasible",
+        "failed": "failed,\nin-\nfeasible",
         "evaluations": "evalu-\nations",
-        "merged": "of all",
         "igd_plus": "IGD+",
     }
-    shown = measured.campaigns.drop(columns=["algorithm", "merged"])  # groups and shares say as much
+    frame = measured.campaigns
+    aside = ["algorithm", "merged", "infeasible"]  # groups and shares say as much, and the column before it
+    if not frame[["failed", "infeasible"]].any(axis=None):
+        aside.append("failed")
+    if len(measured.comparison.groups) < len(frame):
+        aside.append("share")  # of groups, it stands below
+    both = [
+        f"{failed}, {beyond}" for failed, beyond in zip(frame["failed"], frame["infeasible"], strict=True)
+    ]
+    shown = frame.assign(failed=both).drop(columns=aside)
     _columns(table, shown, heads)
     for row in shown.to_dict("records"):
         table.add_row(*(_cell(key, value) for key, value in row.items()))
@@ -138,47 +144,46 @@ def _campaigns(measured: Any) -> Table:
 
 
 def _groups(measured: Any) -> Table:
-    table = Table(
-        title="groups: median, quartiles",
-        title_justify="left",
-        box=box.SIMPLE,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    table = _table("groups: median, and under it quartiles; front of all campaigns of the group")
     names = [str(name) for name in measured.groups.columns if not str(name).endswith(("_q25", "_q75"))]
-    heads = {"front": "front of\nthe group", "front_hypervolume": "its hyper-\nvolume", "igd_plus": "IGD+"}
+    heads = {
+        "campaigns": "cam-\npaigns",
+        "front": "front",
+        "front_hypervolume": "its hyper-\nvolume",
+        "igd_plus": "IGD+",
+    }
     _columns(table, measured.groups[names], heads)
     for row in measured.groups.to_dict("records"):
         cells = []
         for name in names:
             text = _cell(name, row[name])
             if name in measured.metrics and row["campaigns"] > 1:
-                text += f"\n{_cell(name, row[f'{name}_q25'])}-{_cell(name, row[f'{name}_q75'])}"
+                text += f"\n{_cell(name, row[f'{name}_q25'])}-\n{_cell(name, row[f'{name}_q75'])}"
             cells.append(text)
         table.add_row(*cells)
     return table
 
 
 def _tests(measured: Any) -> Table:
-    table = Table(title="differences between groups", title_justify="left")
-    for name in ("metric", "first (n)", "second (n)", "medians", "effect A12", "p"):
-        table.add_column(name, justify="left" if name in ("metric", "first (n)", "second (n)") else "right")
-    pairs = measured.tests["p"].notna().groupby(measured.tests["metric"]).sum().max()
-    if pairs > 1:
-        table.add_column("p, Holm", justify="right")
-    for row in measured.tests.to_dict("records"):
-        tested = not math.isnan(row["p"])
-        cells = [
-            row["metric"],
+    """Return the pairs of groups that could be tested; a note names the others."""
+    table = _table("differences between groups")
+    tested = measured.tests[measured.tests["p"].notna()]
+    for name in ("metric", "first (n)", "second (n)"):
+        table.add_column(name, overflow="fold")
+    several = tested["metric"].duplicated().any()
+    for name in ("median", "median", "effect A12", "p", *(["p, Holm"] if several else [])):
+        table.add_column(name, justify="right")
+    for row in tested.to_dict("records"):
+        table.add_row(
+            row["metric"].replace("_at_", "\nat ").replace("igd_plus", "IGD+"),
             f"{row['first']} ({row['n_first']})",
             f"{row['second']} ({row['n_second']})",
-            f"{row['median_first']:.4f}, {row['median_second']:.4f}",
-            f"{row['effect']:.2f} ({row['size']})" if tested else "-",
-            f"{row['p']:.3g}" if tested else "not tested",
-        ]
-        if pairs > 1:
-            cells.append(f"{row['p_holm']:.3g}" if tested else "-")
-        table.add_row(*cells)
+            f"{row['median_first']:.4f}",
+            f"{row['median_second']:.4f}",
+            f"{row['effect']:.2f} ({row['size']})",
+            f"{row['p']:.3g}",
+            *([f"{row['p_holm']:.3g}"] if several else []),
+        )
     return table
 
 

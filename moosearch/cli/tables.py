@@ -66,8 +66,9 @@ def choice_tables(campaign: Any, front: Any, choices: Sequence[Any]) -> list[Tab
         identity = e.candidate.id if member is None else f"{e.candidate.id}\n{_verdict(member)}"
         intervals = e.intervals if confirmation is None else {}
         values = [_cell(e, member, info.key, intervals) for info in front.objectives]
-        chosen.add_row(choice.rule.replace(":", ":\n", 1), identity, *values)
-        reasons.add_row(choice.rule, choice.why)
+        rule = choice.rule.replace(",", ",\n")  # broken where it can be read
+        chosen.add_row(rule.replace(":", ":\n", 1), identity, *values)
+        reasons.add_row(rule, choice.why)
     return [chosen, reasons]
 
 

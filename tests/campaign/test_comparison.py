@@ -17,6 +17,7 @@ from moosearch.campaign.tables import hypervolume_table
 from moosearch.errors import CampaignError, SpecError
 from moosearch.pareto import hypervolume
 from moosearch.pareto.dominance import to_losses
+from moosearch.space.files import dump, load
 
 # Accuracy up, FLOPs down.
 ROWS = {
@@ -257,6 +258,24 @@ def test_groups_as_wished(made_up, tmp_path, rules, groups):
 def test_groups_that_are_none(folders, rules, message):
     with pytest.raises(SpecError, match=message):
         compare(folders[:2], rules)
+
+
+def test_recipes_are_a_setting_and_where_they_come_from_is_none(made_up, tmp_path):
+    """A version that knew of no recipes had none."""
+    begun = {"a": None, "b": [], "c": [{"from": "a paper", "x": 3}], "d": [{"from": "another", "x": 3}]}
+    for seed, (name, recipes) in enumerate(begun.items()):
+        spec = made_up(tmp_path / name, [(0.5, 50)], seed=seed).folder.spec
+        if recipes is not None:
+            tree = load(spec).data
+            tree["campaign"]["initial"] = recipes
+            spec.write_text(dump(tree))
+    found = compare([tmp_path / name for name in begun])
+    first, second = found.groups.values()
+    assert [e.name for e in first] == ["a", "b"]
+    assert [e.name for e in second] == ["c", "d"]
+    assert found.settings.to_dict("index") == {
+        "campaign.initial": {"a": "-", "b": "-", "c": '[{"x": 3}]', "d": '[{"x": 3}]'}
+    }
 
 
 def test_one_scale_holds_all(made_up, tmp_path):

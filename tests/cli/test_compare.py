@@ -10,8 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from moosearch.campaign.campaign import Campaign
+from moosearch.campaign.comparison import compare
+from moosearch.campaign.comparison_tables import Measured
+from moosearch.cli.compare import _tables
 
 REFERENCE = Path(__file__).parents[2] / "results/digits-reference"
 
@@ -70,8 +74,26 @@ def test_groups_are_tables_with_tests(cli, made_up, tmp_path):
         folders.append(tmp_path / f"{number}")
     code, out, _ = cli("compare", *folders, "--group-by", "low=[012]", "--group-by", "high=[345]")
     assert code == 0
-    for text in ("groups: median, quartiles", "differences between groups", "low (3)", "0.00 (large)", "0.1"):
+    for text in ("groups: median", "differences between groups", "low (3)", "0.00 (large)", "0.1"):
         assert text in out
+
+
+def test_tables_fit_a_terminal_of_80_columns(made_up, tmp_path):
+    """The widest case: different numbers of evaluations, failures, and long names of groups."""
+    for number in range(5):
+        rows = [(0.5 + 0.05 * number, 50), (0.3, 20), *([None, [0.4, 1]] if number else [])]
+        made_up(tmp_path / f"campaign-{number}", rows, seed=number)
+    rules = ["a group of a long name=*-[012]", "another of a long name=*-[34]"]
+    measured = Measured(compare(sorted(tmp_path.iterdir()), rules))
+    terminal = Console(width=80)
+    with terminal.capture() as captured:
+        for table in _tables(measured):
+            assert terminal.measure(table).minimum <= 80
+            terminal.print(table)
+    _, campaigns, rest = captured.get().partition("campaigns (")
+    campaigns, _, groups = rest.partition("groups: ")
+    assert all(word in campaigns for word in ("campaign", "a group", "failed,", "1, 1", "0.3650", "0.0333"))
+    assert all(word in groups.split("differences")[0] for word in ("another", "0.3525-", "share", "50%"))
 
 
 def test_plots_and_page_are_written(cli, two, tmp_path):
@@ -117,6 +139,12 @@ def test_genes_as_table_csv_json_and_plots(cli, two, tmp_path):
     tree = json.loads(out)
     assert tree["genes"][0]["clean_accuracy"] == float(row["clean_accuracy"])
     assert {trust["objective"] for trust in tree["trust"]} == {"clean_accuracy", "flops"}
+
+
+def test_genes_are_printed_in_one_format(cli, two):
+    code, out, err = cli("analyze", "genes", two[0], "--csv", "--json")
+    assert (code, out) == (2, "")
+    assert "cannot both be printed" in err
 
 
 def test_a_wrong_method_is_named(cli, two):
