@@ -51,8 +51,9 @@ const Columns = (data) => {
     const there = c.values.filter((v, row) => v !== null && all.state[row] <= DOMINATED);
     return there.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
   };
+  /** Whether an axis is logarithmic unless told otherwise: what spans a factor of ten, but no accuracy. */
   const wide = (c) => {
-    if (c.labels) return false;
+    if (c.labels || c.info?.unit === "fraction") return false;
     const [low, high] = spread(c);
     return c.log || (low > 0 && high / low > 10);
   };
