@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from moosearch.campaign.comparison import Comparison, Entry, front_table
+from moosearch.campaign.tables import plain, records
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto import Front, hypervolume
 from moosearch.pareto.attainment import attainment_surface
@@ -309,17 +310,6 @@ def natural(losses: Array, objectives: Sequence[ObjectiveInfo]) -> Array:
     ideals = np.array([o.ideal for o in objectives])
     references = np.array([o.reference for o in objectives])
     return np.asarray(ideals - losses * (ideals - references), dtype=np.float64)
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as plain data; NaN is None."""
-    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def plain(value: Any) -> Any:
-    """Return a value of a frame as JSON has it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _too_few(pairs: pd.DataFrame) -> list[str]:

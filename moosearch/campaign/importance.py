@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
+from moosearch.campaign.tables import records
 from moosearch.errors import SpecError, nearest
 from moosearch.evaluation import Evaluation, Genome, ObjectiveInfo, Scalar
 from moosearch.pareto import Front
@@ -73,10 +74,7 @@ class Importances:
         return {
             "method": self.method,
             "meaning": METHODS[self.method],
-            **{
-                name: [{key: _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
-                for name, frame in frames.items()
-            },
+            **{name: records(frame) for name, frame in frames.items()},
             "notes": list(self.notes),
         }
 
@@ -328,10 +326,3 @@ def _group(evaluation: Evaluation, *, front: bool) -> str:
     if evaluation.status == "failed":
         return "failed"
     return "front" if front else "dominated" if evaluation.feasible else "infeasible"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of a frame as JSON has it."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value

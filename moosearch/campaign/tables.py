@@ -1,7 +1,10 @@
 """Tables of a campaign: views of the ledger, rebuilt at will."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from moosearch.campaign.confirmed import Confirmation
@@ -56,3 +59,14 @@ def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> pd.D
             }
         )
     return pd.DataFrame(rows, columns=["generation", "evaluations", "failed", "front", "hypervolume"])
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as plain data; NaN is None."""
+    return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a frame as JSON has it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -53,7 +53,8 @@ def compare(
     Campaigns whose settings differ in the seed alone form a group; differences between groups are tested.
     """
     from moosearch.campaign import comparison
-    from moosearch.campaign.comparison_tables import Measured, records
+    from moosearch.campaign.comparison_tables import Measured
+    from moosearch.campaign.tables import records
 
     check_one_format(csv=csv, as_json=as_json)
     if html is not None and html.is_dir():

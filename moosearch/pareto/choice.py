@@ -193,14 +193,14 @@ def _weighted(front: Front, name: str, given: str, *, named: bool) -> tuple[int,
     index = int(np.argmin(values))
     if name == "pseudo_weights":
         had = decision.pseudo_weights(losses)[index]
-        asked = np.asarray(importances) / sum(importances)
+        asked = decision.shares(importances)
         return index, f"its strengths are {_divided(keys, had)}; asked for {_divided(keys, asked)}"
     if name == "compromise":
         return (
             index,
             f"nearest to the best of each, at {values[index]:.3g} of the ranges{_next(values, index)}",
         )
-    shortfalls = decision.scaled(losses)[index] * importances / sum(importances)
+    shortfalls = decision.scaled(losses)[index] * decision.shares(importances)
     worst = int(np.argmax(shortfalls))
     largest = f"largest weighted shortfall {shortfalls[worst]:.3g} of a range, in {keys[worst]}"
     return (

@@ -92,10 +92,10 @@ def achievements(losses: Array, weights: Sequence[float]) -> Array:
     """
     from pymoo.decomposition.aasf import AASF
 
-    shares = _shares(weights)
-    counts = shares > np.finfo(np.float64).tiny  # of which there is an inverse
+    parts = shares(weights)
+    counts = parts > np.finfo(np.float64).tiny  # of which there is an inverse
     function = AASF(eps=0.0, rho=AUGMENTATION)
-    return np.asarray(function.do(scaled(losses)[:, counts], 1 / shares[counts], _type="many_to_one"))
+    return np.asarray(function.do(scaled(losses)[:, counts], 1 / parts[counts], _type="many_to_one"))
 
 
 def pseudo_weights(losses: Array) -> Array:
@@ -129,7 +129,7 @@ def mismatches(losses: Array, weights: Sequence[float]) -> Array:
     """
     varies = np.ptp(losses, axis=0) > 0
     asked = np.where(varies, weights, 0.0)
-    return np.asarray(np.abs(pseudo_weights(losses) - _shares(asked)).sum(axis=1))
+    return np.asarray(np.abs(pseudo_weights(losses) - shares(asked)).sum(axis=1))
 
 
 def distances(losses: Array, weights: Sequence[float]) -> Array:
@@ -145,7 +145,7 @@ def distances(losses: Array, weights: Sequence[float]) -> Array:
     Source: Zeleny 1973, *Compromise programming*, with p = 2. pymoo's ``CompromiseProgramming`` is not
     finished: it returns nothing.
     """
-    return np.asarray(np.linalg.norm(_shares(weights) * scaled(losses), axis=1))
+    return np.asarray(np.linalg.norm(shares(weights) * scaled(losses), axis=1))
 
 
 def lexicographic(
@@ -207,7 +207,7 @@ def thinned(losses: Array, epsilons: Sequence[float]) -> NDArray[np.int64]:
     return np.asarray(sorted(kept.values()), dtype=np.int64)
 
 
-def _shares(weights: Sequence[float] | Array) -> Array:
+def shares(weights: Sequence[float] | Array) -> Array:
     """Scale weights to a sum of 1; those that are all 0 stay so."""
     given = np.asarray(weights, dtype=np.float64)
     given = given / (given.max() or 1.0)  # the sum of two large ones is finite

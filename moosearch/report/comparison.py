@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from moosearch.campaign.comparison_tables import SHARES, Measured, bands, natural, plain
+from moosearch.campaign.comparison_tables import SHARES, Measured, bands, natural
 from moosearch.campaign.plots import axis_label
+from moosearch.campaign.tables import plain
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase
 from moosearch.pareto.dominance import Array

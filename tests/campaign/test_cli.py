@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from moosearch.campaign.plan import make_plan
-from moosearch.cli.launch import evaluator_overrides
+from moosearch.cli.app import overrides
 from moosearch.errors import Place
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.space.files import Document, override
@@ -289,6 +289,6 @@ def test_schema_accepts_the_shipped_spaces_and_refuses_wrong_ones(cli, tiny):
 
 def test_workers_choose_ray_where_the_file_names_no_evaluator(tiny):
     data = tiny() | {"campaign": {"name": "t"}}
-    overrides = evaluator_overrides(None, 2, None)
-    plan = make_plan(override(Document(data, Place()), overrides))
+    given = overrides([], None, 2, None)
+    plan = make_plan(override(Document(data, Place()), given))
     assert plan.campaign.evaluator == RayPool(workers=2)

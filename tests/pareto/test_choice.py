@@ -114,6 +114,7 @@ def test_decisions_are_all_that_need_no_weights(front):
 def test_without_objectives_all_weigh_the_same_or_come_in_order(front):
     for name in ("asf", "pseudo_weights", "compromise"):
         assert front.pick(name) is front.pick(f"{name}:accuracy=2,cost=2")
+        assert front.choose(name).why == front.choose(f"{name}:accuracy=1e308,cost=1e308").why
     assert front.choose("lexicographic").why == front.choose("lexicographic:accuracy~1%,cost~1%").why
 
 
