@@ -157,10 +157,7 @@ class _Pool:
                 yield from self._start()
                 ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
                 for stream in ready:
-                    event = self._hear(stream)
-                    if isinstance(event, Outcome) and event.evaluation.failure == "lost":
-                        self._asked = 0.0  # its node may be gone too: ask at once
-                    yield event
+                    yield self._hear(stream)
         finally:
             if self._running and not self._cluster.trouble():
                 for stream in self._running:
@@ -238,7 +235,7 @@ class _Pool:
                 )
 
     def _look_after_nodes(self) -> Iterator[NodesChanged]:
-        if self._asked and time.monotonic() - self._asked < NODES_SECONDS:
+        if self._nodes and time.monotonic() - self._asked < NODES_SECONDS:
             return
         self._asked = time.monotonic()
         nodes, offers = self._cluster.nodes()
@@ -265,7 +262,7 @@ class _Pool:
         self._restarts += 1
         lost = [running.job for running in self._running.values()]
         self._running.clear()
-        self._nodes, self._asked = (), 0.0
+        self._nodes = ()
         try:
             self._cluster.stop()
             self._cluster.start()

@@ -31,7 +31,8 @@ def wait_for_death():
         time.sleep(0.2)
 
 
-def test_a_node_that_dies_changes_nothing(nodes, space, tmp_path):
+def test_a_node_that_dies_changes_nothing(nodes, space, tmp_path, monkeypatch):
+    monkeypatch.setattr("moosearch.evaluators.ray_pool.NODES_SECONDS", 0.2)
     cluster, working = nodes
     seen, lost = [], []
 
