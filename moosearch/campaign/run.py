@@ -217,7 +217,9 @@ def _extend(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
 
 def _begun(ledger: Ledger, plan: Plan) -> int:
     """Return how many generations were begun: those of which something is evaluated, or was asked for."""
-    asked = [1 + ask.number // plan.campaign.budget.population for ask in ledger.asks()]
+    asked = []
+    with contextlib.suppress(KeyError, TypeError):  # damaged: it is asked again
+        asked = [1 + ask.number // plan.campaign.budget.population for ask in ledger.asks()]
     return max([0, *(e.generation for e in ledger.evaluations()), *asked])
 
 

@@ -22,8 +22,9 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
     header, confirmation = campaign.header, campaign.confirmation
     part = "" if len(shown) == len(front) else f"{len(shown)} of the "
     size = f"{part}front of {len(front)}, hypervolume {front.hypervolume():.4f}"
+    marked = " (knee marked *)" if knee in {e.candidate.id for e in shown} else ""
     table = Table(
-        title=f"{header.name}: {size} (knee marked *)",
+        title=f"{header.name}: {size}{marked}",
         caption=_caption(campaign, confirmation),
         title_justify="left",
         caption_justify="left",

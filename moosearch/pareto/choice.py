@@ -191,6 +191,8 @@ def _weighted(front: Front, name: str, given: str, *, named: bool) -> tuple[int,
     }[name]
     values = measure(losses, importances)
     index = int(np.argmin(values))
+    if not np.ptp(losses, axis=0).any():
+        return index, "all members are alike"
     if name == "pseudo_weights":
         had = decision.pseudo_weights(losses)[index]
         asked = decision.shares(importances)
