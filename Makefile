@@ -12,8 +12,9 @@ help: ## Show the targets
 
 setup: $(READY) ## Create .venv with everything installed
 
-demo: $(READY) ## Search the digits space, show the front, export the knee (under results/digits)
+demo: $(READY) ## Search the digits space, show the front, write a report, export the knee (under results/digits)
 	$(BIN)/moosearch search search_spaces/digits.yaml
+	$(BIN)/moosearch report results/digits
 	$(BIN)/moosearch export results/digits --pick knee
 
 test: $(READY) ## Run the tests, in two processes
