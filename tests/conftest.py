@@ -41,7 +41,7 @@ candidate:
 
 
 def pytest_collection_modifyitems(items):
-    """Where tests run in several processes, one of them has Ray, from the start: it waits more than it works."""
+    """Where tests run in several processes, one of them has Ray, from the start: it waits more than works."""
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
