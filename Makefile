@@ -18,7 +18,7 @@ demo: $(READY) ## Search the digits space, show the front, write a report, expor
 	$(BIN)/moosearch export results/digits --pick knee
 
 test: $(READY) ## Run the tests, in two processes
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 faults: $(READY) ## Break campaigns in every way that is known here, and write results/benchmarks/faults.csv (long)
 	MOOSEARCH_FAULTS=all $(BIN)/pytest -q tests/faults

@@ -40,15 +40,6 @@ candidate:
 """
 
 
-def pytest_collection_modifyitems(items):
-    """Where tests run in several processes, one of them has Ray, from the start: it waits more than works."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Two cores must not fight: results with one thread are the same everywhere."""

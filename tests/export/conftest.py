@@ -1,15 +1,6 @@
 """A whole export of a finished campaign, quantized too: it takes seconds, so it is made once."""
 
-from pathlib import Path
-
 import pytest
-
-
-def pytest_collection_modifyitems(items):
-    """One process makes the export, where tests run in several."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("export"))
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,6 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.report.campaign_page import campaign_page
 
 
-def pytest_collection_modifyitems(items):
-    """The tests of one browser run in one process."""
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("chromium"))
-
-
 @pytest.fixture(scope="session")
 def quick():
     """Importances from small forests: their numbers are tested elsewhere."""
