@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, a tiny space, the command line in this process, a finished campaign."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,18 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_reach_children():
+    """A test run in the background, or under nohup, ignores signals, and its children would inherit that."""
+    before = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGHUP: signal.getsignal(signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The undisturbed runs, the site of a fault, and the table; `make faults` runs all of them."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -39,18 +38,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(table.to_string(index=False))
         if len(rows) >= 25 and not terminalreporter.stats.get("failed"):
             table.to_csv(FILE, index=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def signals_reach_children():
-    """A test run in the background, or under nohup, ignores signals, and its children would inherit that."""
-    before = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGHUP: signal.getsignal(signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler == signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
