@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moosearch.attacks import Attack, seek
-from moosearch.data import Split, Task, labels_of
+from moosearch.data import Split, Task
 from moosearch.errors import ExportError
 from moosearch.export.programs import quiet
-from moosearch.judging.measure import attack_generator, batch_size, correct_clean, twin_of
+from moosearch.judging.measure import batch_size, correct_clean, twin_of, withstood
 from moosearch.judging.record import attack_tree, share
 from moosearch.models import RobustNet
 from moosearch.models.network import Outputs
@@ -165,6 +164,10 @@ def judge_int8(
         `moosearch.judging.record.share` writes it; and ``robust``: by objective the ``attacks`` and three
         shares: ``adaptive``, ``transferred`` and ``worst_case``, which counts.
     """
+
+    def right_of(x: Tensor, y: Tensor) -> Tensor:
+        return _classes(int8, x) == y
+
     net.eval()
     twin = twin_of(net)
     same, right = [], []
@@ -181,7 +184,9 @@ def judge_int8(
             marks = {}
             for how, attacked in (("adaptive", StraightThrough(int8, twin)), ("transferred", twin)):
                 told = partial(progress or _unheard, f"{key}, {how}")
-                marks[how] = _withstood(int8, attacked, some, tasks, objective.attacks, seed, told)
+                marks[how] = withstood(
+                    right_of, attacked, some, tasks, objective.attacks, seed=seed, progress=told
+                )
             marks["worst_case"] = marks["adaptive"] & marks["transferred"]
             trees = [attack_tree(attack) for attack in objective.attacks]
             robust[key] = {"images": len(some), "attacks": trees} | {
@@ -194,35 +199,6 @@ def judge_int8(
         "float_clean": share(correct_clean(net, val)),
         "robust": robust,
     }
-
-
-def _withstood(
-    int8: Callable[[Tensor], Tensor],
-    attacked: RobustNet,
-    images: Split,
-    tasks: tuple[Task, ...],
-    attacks: Sequence[Attack],
-    seed: int,
-    progress: Callable[[int, int], None],
-) -> Tensor:
-    """Mark the images that a network classifies rightly as they are and under attacks on another one."""
-    marks = []
-    size = batch_size(images)
-    for number, batch in enumerate(images.batches(size)):
-        right = _classes(int8, batch.x) == batch.y
-        labels = labels_of(tasks, batch.y)
-        for index, attack in enumerate(attacks):
-            rows = right.nonzero().squeeze(1)
-            if not len(rows):
-                break
-            generator = attack_generator(
-                seed, number, attack, batch.x.device, again=attacks[:index].count(attack)
-            )
-            found = seek(attack, attacked, batch.x, labels, rows=rows, generator=generator)
-            right[rows] = _classes(int8, found.x_adv) == batch.y[rows]
-        marks.append(right)
-        progress(min((number + 1) * size, len(images)), len(images))
-    return torch.cat(marks)
 
 
 def _unheard(what: str, done: int, total: int) -> None:

@@ -69,21 +69,47 @@ def correct_under(
         (N,) booleans.
     """
     net.eval()
-    twin = twin_of(net)
-    marks = []
-    for number, batch in enumerate(images.batches(batch_size(images))):
-        right = _right(net, batch.x, batch.y)
+    return withstood(partial(_right, net), twin_of(net), images, tasks, attacks, seed=seed)
+
+
+def withstood(
+    right_of: Callable[[Tensor, Tensor], Tensor],
+    attacked: RobustNet | FrozenTwin,
+    images: Split,
+    tasks: tuple[Task, ...],
+    attacks: Sequence[Attack],
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda _done, _count: None,
+) -> Tensor:
+    """Mark the images that are right as they are and under every attack, which may be on another network.
+
+    Args:
+        right_of: (B, C, H, W) images and their (B,) classes -> (B,) booleans, by the network that is judged.
+        attacked: The network whose gradients the attacks follow.
+        images: N images.
+        tasks: The dataset's tasks.
+        attacks: One or more attacks.
+        seed: Decides the random starts.
+        progress: Is told the images done and how many there are.
+
+    Returns:
+        (N,) booleans.
+    """
+    marks, size = [], batch_size(images)
+    for number, batch in enumerate(images.batches(size)):
+        right = right_of(batch.x, batch.y)
         labels = labels_of(tasks, batch.y)
         for index, attack in enumerate(attacks):
             rows = right.nonzero().squeeze(1)
             if not len(rows):
                 break
-            generator = attack_generator(
-                seed, number, attack, batch.x.device, again=attacks[:index].count(attack)
-            )
-            found = seek(attack, twin, batch.x, labels, rows=rows, generator=generator)
-            right[rows] = _right(net, found.x_adv, batch.y[rows])
+            again = attacks[:index].count(attack)
+            generator = attack_generator(seed, number, attack, batch.x.device, again=again)
+            found = seek(attack, attacked, batch.x, labels, rows=rows, generator=generator)
+            right[rows] = right_of(found.x_adv, batch.y[rows])
         marks.append(right)
+        progress(min((number + 1) * size, len(images)), len(images))
     return torch.cat(marks)
 
 
