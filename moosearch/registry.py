@@ -140,6 +140,20 @@ def default_of(cls: type, name: str) -> Any:
     return spec.default
 
 
+def late(default: Any) -> Any:
+    """Return a field that came after its class was used: it is written out only where it is not its default.
+
+    So specs of before it, and the ids and seeds that come from them, are what they were.
+    """
+    return dataclasses.field(default=default, metadata={"late": True})
+
+
+def is_left_out(cls: type, name: str, tree: Any) -> bool:
+    """Whether a field's value, as plain data, is not written out: the default of a `late` one."""
+    field = next(f for f in dataclasses.fields(cls) if f.name == name)
+    return "late" in field.metadata and bool(tree == to_tree(field.default, field_hints(cls)[name]))
+
+
 def split_name(node: Any, registry: Registry[Any], place: Place) -> tuple[type, dict[str, Any]]:
     """Read a plug-in node: its class and the fields given; a bare string is a name without fields.
 
@@ -236,12 +250,13 @@ def build(hint: Any, node: Any, place: Place | None = None) -> Any:
 
 
 def to_tree(value: Any, hint: Any) -> Any:
-    """Write an instance as plain data with every field, the inverse of `build`."""
+    """Write an instance as plain data, the inverse of `build`: every field that is not left out as `late`."""
     registry, item = registry_of(hint), item_hint(hint)
     if registry is not None or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         name = {"name": registry.name_of(value)} if registry is not None else {}
-        fields = field_hints(value.__class__)
-        return name | {key: to_tree(getattr(value, key), sub) for key, sub in fields.items()}
+        cls: type = value.__class__
+        trees = {key: to_tree(getattr(value, key), sub) for key, sub in field_hints(cls).items()}
+        return name | {key: tree for key, tree in trees.items() if not is_left_out(cls, key, tree)}
     if item is not None:
         return [to_tree(element, item) for element in value]
     return value

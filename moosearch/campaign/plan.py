@@ -275,7 +275,7 @@ def _objectives(
         if built.dataset not in datasets:
             datasets.append(built.dataset)
             _check_attacks(spec, built.dataset, place.child("campaign").child("objectives"))
-        network = (built.architecture, shape, tuple(task.size for task in tasks))
+        network = (built.architecture, built.defenses, shape, tuple(task.size for task in tasks))
         if network in networks:  # corners that differ in training alone
             continue
         networks.add(network)

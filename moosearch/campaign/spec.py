@@ -16,7 +16,7 @@ from moosearch.evaluators import EVALUATORS, Evaluator, Resources
 from moosearch.evaluators.faults import Retries
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.losses import LOSSES
-from moosearch.models import ARCHITECTURES
+from moosearch.models import ARCHITECTURES, DENOISERS, INPUT_DEFENSES
 from moosearch.registry import Count, NonNegative, Number, Registry
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective
 from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
@@ -163,6 +163,8 @@ REGISTRIES: dict[str, Registry[Any]] = {
     for registry in (
         DATASETS,
         ARCHITECTURES,
+        INPUT_DEFENSES,
+        DENOISERS,
         ATTACKS,
         LOSSES,
         OBJECTIVES,

@@ -6,6 +6,7 @@ from torch import nn
 
 from moosearch.data.tasks import Task
 from moosearch.errors import SpecError
+from moosearch.models.defenses.defense import DefenseSpec
 from moosearch.models.network import RobustNet
 from moosearch.registry import Registry
 from moosearch.seeding import seeded_torch
@@ -33,19 +34,31 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 
 
 def build_network(
-    architecture: Architecture, shape: tuple[int, int, int], tasks: tuple[Task, ...], *, seed: int
+    architecture: Architecture,
+    shape: tuple[int, int, int],
+    tasks: tuple[Task, ...],
+    *,
+    seed: int,
+    defenses: DefenseSpec | None = None,
 ) -> RobustNet:
     """Build an architecture's network on the CPU, initialized from a seed.
+
+    Defenses draw their weights last: the others are what they are without them.
 
     Args:
         architecture: The plug-in.
         shape: (C, H, W) of the images.
         tasks: The main task, then the auxiliary ones.
         seed: Seed of the initialization.
+        defenses: What the network carries besides; nothing if not given.
     """
     with seeded_torch(seed):
         trunk, features = architecture.trunk(shape)
-        return RobustNet(trunk, features, shape[0], [task.size for task in tasks])
+        net = RobustNet(trunk, features, shape[0], [task.size for task in tasks])
+        if defenses is not None:
+            net.trunk = defenses.denoised(net.trunk, shape)
+            net.guard = defenses.guard(shape)
+        return net
 
 
 def check_size(shape: tuple[int, int, int], smallest: int, name: str) -> None:

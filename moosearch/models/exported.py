@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from moosearch.data import Task
 from moosearch.errors import ExportError
 from moosearch.models.architecture import ARCHITECTURES, Architecture, build_network
+from moosearch.models.defenses import DefenseSpec
 from moosearch.models.network import RobustNet
 from moosearch.registry import build
 from moosearch.space.files import load
@@ -66,14 +67,16 @@ def load_exported(folder: Path | str) -> RobustNet:
     folder = Path(folder)
     shape, classes = signature(folder)
     document = load(folder / "spec.yaml")
-    place = document.place.child("candidate").child("architecture")
+    place = document.place.child("candidate")
     try:
         for module in document.data.get("imports") or []:
             importlib.import_module(module)
+        candidate = document.data["candidate"]
         architecture: Architecture = build(
-            Annotated[Architecture, ARCHITECTURES], document.data["candidate"]["architecture"], place
+            Annotated[Architecture, ARCHITECTURES], candidate["architecture"], place.child("architecture")
         )
-        net = build_network(architecture, shape, (Task.main(classes),), seed=0)
+        defenses: DefenseSpec = build(DefenseSpec, candidate.get("defenses", {}), place.child("defenses"))
+        net = build_network(architecture, shape, (Task.main(classes),), seed=0, defenses=defenses)
         net.deployed().load_state_dict(load_file(folder / "weights.safetensors"))
     except Exception as error:  # whatever a user's own module or a damaged file does
         reason = " ".join(str(error).split())

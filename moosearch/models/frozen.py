@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from moosearch.models.defenses.defense import DefenseLayer
 from moosearch.models.first_layer import FirstConv
 from moosearch.models.network import RobustNet
 
@@ -51,6 +52,7 @@ class FrozenTwin(RobustNet):
         """
         nn.Module.__init__(self)
         self.features, self.parts = source.features, source.parts
+        self.guard = copy.deepcopy(source.guard)
         self.normalize = copy.deepcopy(source.normalize)
         self.heads = copy.deepcopy(source.heads)
         trunk, folds = _folded(source.trunk)
@@ -65,6 +67,7 @@ class FrozenTwin(RobustNet):
         self._pairs = [
             pair
             for ours, theirs in (
+                (self.guard, source.guard),
                 (self.normalize, source.normalize),
                 (self.heads, source.heads),
                 (trunk, source.trunk),
@@ -106,6 +109,9 @@ def _affine(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tenso
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # a buffer in an expression is followed, not taken as a constant
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, DefenseLayer) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:

@@ -1,4 +1,4 @@
-"""The network of a candidate: normalization, shared trunk, one linear head a task."""
+"""The network of a candidate: defenses of its input, normalization, shared trunk, one linear head a task."""
 
 from typing import NamedTuple
 
@@ -49,13 +49,21 @@ class RobustNet(nn.Module):
     """Hard parameter sharing: ``f_m = h_m . g`` with a trunk g and a linear head h_m a task.
 
     Attributes:
+        guard: Layers on the images, before normalization; empty without input defenses.
         parts: In how many parts the trunk is run, a power of two: more take less memory and more time, and
             the outputs are the same up to rounding. It is no part of the state.
     """
 
     parts: int = 1
 
-    def __init__(self, trunk: nn.Module, features: int, channels: int, groups: list[int]) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        features: int,
+        channels: int,
+        groups: list[int],
+        guard: nn.Sequential | None = None,
+    ) -> None:
         """Put the network together.
 
         Args:
@@ -63,8 +71,10 @@ class RobustNet(nn.Module):
             features: Width o of the trunk's output.
             channels: C of the images.
             groups: Number of groups of each task, the main task first.
+            guard: (B, C, H, W) in [0, 1] -> the same.
         """
         super().__init__()
+        self.guard = nn.Sequential() if guard is None else guard
         self.normalize = Normalize(channels)
         self.trunk = trunk
         self.heads = nn.ModuleList(nn.Linear(features, size) for size in groups)
@@ -72,7 +82,7 @@ class RobustNet(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of images in [0, 1], in their precision: (B, C, H, W) -> (B, o)."""
-        x_normal = self.normalize(x)
+        x_normal = self.normalize(self.guard(x).to(x.dtype))
         features: Tensor = (
             self.trunk(x_normal) if self.parts == 1 else run_in_parts(self.trunk, x_normal, self.parts)
         )
@@ -99,4 +109,4 @@ class RobustNet(nn.Module):
 
     def deployed(self) -> nn.Sequential:
         """Return the network without auxiliary heads; it shares the parameters of this one."""
-        return nn.Sequential(self.normalize, self.trunk, self.heads[0])
+        return nn.Sequential(*self.guard, self.normalize, self.trunk, self.heads[0])

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
+from moosearch.models.defenses.defense import DefenseLayer
+
 APART = frozenset(
     (
         nn.Sequential,
@@ -87,7 +89,11 @@ def _later(run: "partial[Tensor]", layers: Sequence[nn.Module], x: Tensor) -> Te
 def _apart(layers: Sequence[nn.Module]) -> bool:
     """Whether no image can make a difference to another one's outputs."""
     modules = [module for layer in layers for module in layer.modules()]
-    return not any(module.training and type(module) not in APART for module in modules)
+    return not any(module.training and not _alone(module) for module in modules)
+
+
+def _alone(module: nn.Module) -> bool:
+    return type(module) in APART or (isinstance(module, DefenseLayer) and not module.random)
 
 
 def _cut(layers: Sequence[nn.Module], sizes: Sequence[int]) -> int:

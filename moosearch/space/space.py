@@ -18,6 +18,7 @@ from moosearch.registry import (
     check_fields,
     default_of,
     field_hints,
+    is_left_out,
     item_hint,
     registry_of,
     split_name,
@@ -207,9 +208,11 @@ def _complete(node: Any, hint: Any, place: Place) -> Any:
     check_fields(cls, fields, place, title)
     for key, sub in field_hints(cls).items():
         if key in fields:
-            head[key] = _complete(fields[key], sub, place.child(key))
+            tree = _complete(fields[key], sub, place.child(key))
         else:
-            head[key] = to_tree(default_of(cls, key), sub)
+            tree = to_tree(default_of(cls, key), sub)
+        if not is_left_out(cls, key, tree):
+            head[key] = tree
     return head
 
 

@@ -13,8 +13,8 @@ from moosearch.data.augment import Augmentation
 from moosearch.errors import SpecError
 from moosearch.losses import LOSSES, Loss
 from moosearch.losses.classification import CrossEntropy
-from moosearch.models import ARCHITECTURES, Architecture, RobustNet, build_network
-from moosearch.registry import Count, NonNegative, Number, Positive
+from moosearch.models import ARCHITECTURES, Architecture, DefenseSpec, RobustNet, build_network
+from moosearch.registry import Count, NonNegative, Number, Positive, late
 from moosearch.training.numerics import NumericsSpec
 
 Share = Annotated[Number, pydantic.Field(gt=0, lt=1)]
@@ -113,11 +113,13 @@ class CandidateSpec:
         dataset: What is learned.
         architecture: What is trained.
         training: How.
+        defenses: What the network carries besides its architecture.
     """
 
     dataset: Annotated[Dataset, DATASETS]
     architecture: Annotated[Architecture, ARCHITECTURES]
     training: TrainingSpec = field(default_factory=TrainingSpec)
+    defenses: DefenseSpec = late(DefenseSpec())
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
@@ -131,4 +133,6 @@ class CandidateSpec:
         Raises:
             SpecError: The images are too small for the architecture.
         """
-        return build_network(self.architecture, self.dataset.shape, self.dataset.tasks, seed=seed)
+        return build_network(
+            self.architecture, self.dataset.shape, self.dataset.tasks, seed=seed, defenses=self.defenses
+        )

@@ -1,0 +1,5 @@
+"""Defenses that any network can carry: layers on its images, blocks on its features."""
+
+from moosearch.models.defenses.defense import DENOISERS, INPUT_DEFENSES, DefenseLayer, DefenseSpec
+
+__all__ = ["DENOISERS", "INPUT_DEFENSES", "DefenseLayer", "DefenseSpec"]
