@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ILLUSION, ROUNDING = 0.5, 0.05
+"""Robustness is an illusion where the suite leaves less than this share of what the search's own attack
+measures on the same images, and the difference is more than this."""
+
+ILLUSORY = (
+    "the search chose it for robustness that is not there: most of what its own attack measures on the test "
+    "images is gone under the suite"
+)
+"""What is said of a member whose robustness is an illusion."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where a member stands among the confirmed.
@@ -35,11 +46,14 @@ class Standing:
         non_dominated: Whether it is so by its means.
         probability: Of being so, as `Replicates.probabilities` says; NaN where nothing is known of the noise.
         stays: Whether no other dominates it beyond noise, as `Replicates.stays` says.
+        illusory: Whether the search chose it for robustness that is not there, see `Retraining.illusory`:
+            then it does not stay, whatever its other values, and nobody is compared with it.
     """
 
     non_dominated: bool
     probability: float
     stays: bool
+    illusory: bool = False
 
     def to_tree(self) -> dict[str, Any]:
         """Write it as plain data."""
@@ -92,6 +106,17 @@ class Retraining:
             values[f"suite_worst_case{where}"] = threat["worst_case"]["accuracy"]
             values[f"suite_average_robust{where}"] = threat["average_robust"]
         return values
+
+    @property
+    def illusory(self) -> bool:
+        """Whether the attack that the search believed was blind: most of the robustness that it sees is gone.
+
+        A defense that masks gradients does this (Athalye et al. 2018). Honest networks lose some points.
+        """
+        return any(
+            seen - self.objectives[key] > max(ROUNDING, (1 - ILLUSION) * seen)
+            for key, seen in self.judgment["as_searched"].items()
+        )
 
     @property
     def failed_checks(self) -> dict[str, str]:
@@ -228,6 +253,11 @@ class Member:
         return int(self.complete[0].judgment["images"])
 
     @property
+    def illusory(self) -> bool:
+        """Whether its robustness is an illusion in most trainings."""
+        return 2 * sum(retraining.illusory for retraining in self.complete) > len(self.complete)
+
+    @property
     def failed_checks(self) -> Counter[str]:
         """In how many trainings each check for masked gradients failed."""
         return Counter(name for retraining in self.complete for name in retraining.failed_checks)
@@ -354,11 +384,18 @@ def _known(value: float) -> float | None:
 def _placed(members: Sequence[Member], objectives: Sequence[ObjectiveInfo]) -> tuple[Member, ...]:
     """Say of every member that was judged where it stands.
 
-    All are compared by as many trainings as each of them has.
+    All are compared by as many trainings as each of them has, but for those whose robustness is an illusion.
     """
     judged = [member for member in members if member.complete]
-    if not judged:
-        return tuple(members)
+    compared = [member for member in judged if not member.illusory]
+    standings = iter(_standings(compared, objectives) if compared else ())
+    gone = Standing(non_dominated=False, probability=0.0, stays=False, illusory=True)
+    return tuple(
+        replace(m, standing=gone if m.illusory else next(standings)) if m.complete else m for m in members
+    )
+
+
+def _standings(judged: Sequence[Member], objectives: Sequence[ObjectiveInfo]) -> list[Standing]:
     repetitions = min(len(member.complete) for member in judged)
     exact = [info.key not in judged[0].complete[0].objectives for info in objectives]
     losses = [to_losses(member.confirmed[:repetitions], objectives) for member in judged]
@@ -368,8 +405,7 @@ def _placed(members: Sequence[Member], objectives: Sequence[ObjectiveInfo]) -> t
         replicates.probabilities(numpy_generator(derive_seed(0, "standing"))).tolist(),
         replicates.stays().tolist(),
     )
-    standings = (Standing(*row) for row in zip(*columns, strict=True))
-    return tuple(replace(m, standing=next(standings)) if m.complete else m for m in members)
+    return [Standing(*row) for row in zip(*columns, strict=True)]
 
 
 def _row(member: Member, objectives: Sequence[ObjectiveInfo]) -> dict[str, Any]:
@@ -383,5 +419,6 @@ def _row(member: Member, objectives: Sequence[ObjectiveInfo]) -> dict[str, Any]:
         row["non_dominated"] = member.standing.non_dominated
         row["probability"] = member.standing.probability
         row["stays"] = member.standing.stays
+        row["illusory"] = member.standing.illusory
     row["failed_checks"] = " ".join(sorted(member.failed_checks))
     return row

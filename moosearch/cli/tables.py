@@ -126,6 +126,8 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
         confirmation: What was confirmed.
         shown: Ids of the members to speak of; all if not given.
     """
+    from moosearch.campaign.confirmed import ILLUSORY
+
     lines: list[str] = []
     explanations: dict[str, str] = {}
     for member in confirmation.members:
@@ -136,6 +138,8 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
             reason = member.failed[0].reason
             lines.append(f"! {member.estimate.candidate.id}: {many} trainings failed: {reason}")
         checks = ", ".join(f"{name} ({count}x)" for name, count in member.failed_checks.items())
+        if member.illusory:
+            lines.append(f"! {member.estimate.candidate.id}: {ILLUSORY}")
         if checks:
             lines.append(f"! {member.estimate.candidate.id} failed {checks}")
         explanations |= member.explanations
@@ -150,6 +154,8 @@ def _spread(member: Any, key: str) -> str:
 
 
 def _verdict(member: Any) -> str:
+    if member.standing.illusory:
+        return "LEAVES: illusion !"
     probability = member.standing.probability
     word = "stays" if member.standing.stays else "LEAVES"
     said = f"{word} ({probability:.2f})" if not math.isnan(probability) else "noise unknown"

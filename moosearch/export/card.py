@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moosearch.campaign.confirmed import ILLUSORY
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
 
@@ -324,6 +325,8 @@ of those trainings, not of the weights in this folder: mean and standard deviati
 
 def _place(standing: Mapping[str, Any]) -> str:
     """Say where a recipe stands among the confirmed."""
+    if standing.get("illusory"):
+        return f"**It does not stay on the front: {ILLUSORY}.**"
     if standing["probability"] is None:
         return "Whether it stays on the front cannot be said: one training knows nothing of the noise."
     place = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmed import Member
+from moosearch.campaign.confirmed import ILLUSORY, Member
 from moosearch.campaign.initial import FROM, without_origin
 from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
@@ -142,7 +142,9 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
     lines += ["", f"{len(member.complete)} trainings with fresh seeds, {member.images} test images."]
     if member.doubtful:
         doubts = [f"{name}: {text}" for name, text in member.explanations.items()]
-        if member.standing is None or not member.standing.stays:
+        if member.illusory:
+            doubts.append(ILLUSORY)
+        elif member.standing is None or not member.standing.stays:
             doubts.append("another member dominates it beyond noise")
         lines += ["", "**Doubts**", "", *(f"- {_escaped(doubt)}" for doubt in doubts)]
     return lines

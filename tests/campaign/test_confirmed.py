@@ -14,7 +14,7 @@ import pytest
 import moosearch
 from moosearch.campaign import plots
 from moosearch.cli.tables import doubts, front_table
-from moosearch.export.card import model_card
+from moosearch.export.card import _place, model_card
 
 CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
 
@@ -23,7 +23,7 @@ def share(accuracy):
     return {"correct": round(360 * accuracy), "accuracy": accuracy, "interval": [0.0, 1.0]}
 
 
-def write(root, identity, number, *, clean, robust, masked=False, eps=(0.1,)):
+def write(root, identity, number, *, clean, robust, masked=False, seen=None, eps=(0.1,)):
     threats = [
         {
             "norm": "linf",
@@ -38,7 +38,8 @@ def write(root, identity, number, *, clean, robust, masked=False, eps=(0.1,)):
         for radius in eps
     ]
     objectives = {"clean_accuracy": clean, "robust_accuracy": robust}
-    judgment = {"images": 360, "clean": share(clean), "as_searched": objectives, "threats": threats}
+    as_searched = objectives | {"robust_accuracy": robust if seen is None else seen}
+    judgment = {"images": 360, "clean": share(clean), "as_searched": as_searched, "threats": threats}
     record = {"number": number, "objectives": objectives, "judgment": judgment, "error": ""}
     path = root / "confirmed" / identity / f"{number}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +127,49 @@ def test_a_failed_check_marks_the_member_everywhere(campaign):
     assert row["failed_checks"] == "too_flat"
     tree = member.to_tree()
     assert tree["failed_checks"] == {"too_flat": {"trainings": 1, "explanation": "Nothing moves."}}
+
+
+def test_robustness_that_the_suite_does_not_find_leaves_the_front(campaign):
+    """A defense that masks gradients: best for the search, and nothing of it left under the suite."""
+    root, members = campaign.folder.root, campaign.front.members
+    masking, honest = (e.candidate.id for e in members[:2])
+    for number in (1, 2, 3):
+        write(root, masking, number, clean=0.99, robust=0.01, seen=0.9)
+        write(root, honest, number, clean=0.5, robust=0.4, seen=0.6)
+    campaign = moosearch.Campaign(root)
+    found = campaign.confirmation
+    gone, stays = found.member(masking).standing, found.member(honest).standing
+    assert gone.illusory
+    assert not gone.stays, "though it has the highest clean accuracy"
+    assert not gone.non_dominated
+    assert gone.probability == 0
+    assert not stays.illusory, "an honest network loses a third at most here"
+    cells = " ".join(front_table(campaign).columns[0].cells)
+    assert "LEAVES: illusion" in cells
+    assert any("robustness that is not there" in line for line in doubts(found))
+    assert found.to_frame().set_index("id").loc[masking, "illusory"]
+    assert "**It does not stay on the front" in _place(gone.to_tree())
+
+
+def test_an_illusory_member_drives_nobody_off(campaign):
+    root, members = campaign.folder.root, campaign.front.members
+    cheapest = min(members, key=lambda e: e.objectives["flops"]).candidate.id
+    others = [e.candidate.id for e in members if e.candidate.id != cheapest]
+    for number, noise in ((1, 0.0), (2, 0.002), (3, 0.001)):
+        write(root, cheapest, number, clean=0.95 + noise, robust=0.45 + noise, seen=0.95)
+        for identity in others:
+            write(root, identity, number, clean=0.6 + noise, robust=0.3 + noise)
+    found = moosearch.Campaign(root).confirmation
+    assert found.member(cheapest).standing.illusory
+    assert any(found.member(identity).standing.stays for identity in others)
+
+
+@pytest.mark.parametrize(("seen", "illusory"), [(0.04, False), (0.06, True)])
+def test_a_few_points_are_no_illusion(campaign, seen, illusory):
+    root, identity = campaign.folder.root, campaign.front.members[0].candidate.id
+    for number in (1, 2, 3):
+        write(root, identity, number, clean=0.9, robust=0.0, seen=seen)
+    assert moosearch.Campaign(root).confirmation.member(identity).standing.illusory == illusory
 
 
 @pytest.mark.usefixtures("without_programs")
