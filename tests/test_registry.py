@@ -18,6 +18,7 @@ from moosearch.registry import (
     Registry,
     build,
     describe,
+    late,
     to_tree,
     validate_leaf,
 )
@@ -229,3 +230,21 @@ def test_fields_that_are_not_given_to_init_are_no_parameters():
     with pytest.raises(SpecError, match="has no parameter 'area'"):
         build(Derived, {"area": 2.0})
     assert to_tree(Derived(), Derived) == {"width": 1.0}
+
+
+@dataclass(frozen=True)
+class Grown:
+    old: Number = 1.0
+    new: Number = late(2.0)
+    shape: Annotated[object, SHAPES] = late(Circle())
+
+
+def test_a_late_field_is_written_only_where_it_is_not_its_default():
+    assert to_tree(Grown(), Grown) == {"old": 1.0}
+    assert to_tree(Grown(new=2.0, shape=Circle(1.0)), Grown) == {"old": 1.0}
+    assert to_tree(Grown(new=3.0, shape=Circle(5.0)), Grown) == {
+        "old": 1.0,
+        "new": 3.0,
+        "shape": {"name": "circle", "radius": 5.0},
+    }
+    assert build(Grown, {"new": "5/2"}) == Grown(new=2.5)

@@ -25,6 +25,17 @@ def test_it_renders_as_facts_and_the_front(campaign):
     assert repr(campaign) == f"Campaign('{campaign.folder.root}')"
 
 
+def test_candidates_of_an_older_version_are_the_same_candidates_now(campaign):
+    """A field that came later must be `late`: else ids change, and with them seeds and results."""
+    from moosearch.space import SearchSpace
+    from moosearch.space.files import load
+    from moosearch.training import CandidateSpec
+
+    space = SearchSpace.parse(load(campaign.folder.spec).data["candidate"], CandidateSpec)
+    stored = [e.candidate for e in campaign.evaluations]
+    assert [space.candidate(candidate.genome).id for candidate in stored] == [c.id for c in stored]
+
+
 def test_its_frame_has_a_row_a_candidate(campaign):
     frame = campaign.to_frame()
     assert frame.equals(candidates_table(campaign.evaluations))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moosearch.errors import SpecError
-from moosearch.registry import Count, NonNegative, Number, Positive, Registry, build, to_tree
+from moosearch.registry import Count, NonNegative, Number, Positive, Registry, build, late, to_tree
 from moosearch.space import Choice, Integer, Real, SearchSpace, candidate_id
 from moosearch.space.files import dump, override, parse
 
@@ -94,6 +94,24 @@ def test_defaults_are_written_out():
         "lr": 0.1,
         "schedule": "constant",
     }
+
+
+@dataclass(frozen=True)
+class Grown(Spec):
+    sharpness: Positive = late(10.0)
+    training_of_more: Training = late(Training())
+
+
+def test_a_late_field_changes_no_candidate_that_does_not_use_it():
+    def grown(node):
+        return SearchSpace.parse(node, Grown).candidate({"sharpness": 10.0})
+
+    old = filled({"width": 4})
+    for node in ({}, {"sharpness": 10}, {"training_of_more": {"lr": 0.1}}, {"training_of_more": {}}):
+        assert grown({"width": 4} | node) == old
+    assert grown({"width": 4, "sharpness": 11}).id != old.id
+    gene = grown({"width": 4, "sharpness": {"real": [1, 20]}})
+    assert gene.spec["sharpness"] == 10, "a gene stays a gene at the value of the default"
 
 
 @pytest.mark.parametrize(
