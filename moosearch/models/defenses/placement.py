@@ -10,10 +10,12 @@ from moosearch.errors import SpecError
 _UNFINISHED = (
     nn.Conv2d,
     nn.Linear,
-    nn.modules.batchnorm._BatchNorm,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
     nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
     nn.modules.dropout._DropoutNd,
 )
 """Layers after which no stage ends: an activation is still to come."""
@@ -22,6 +24,9 @@ _UNFINISHED = (
 @torch.no_grad()
 def stages(trunk: nn.Sequential, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Find the stages of a trunk: layers of one resolution, up to the last activation or block of it.
+
+    So stages of residual networks are those of their papers; a stem that is activated before it is pooled
+    comes as one before them.
 
     Args:
         trunk: (B, C, H, W) -> (B, o), layer by layer; on any device, ``meta`` included.
@@ -63,6 +68,8 @@ def inserted(
     if not isinstance(trunk, nn.Sequential):
         raise SpecError(f"denoise: expected a trunk of layers, got {type(trunk).__name__}.")
     found = stages(trunk, shape)
+    if not found:
+        raise SpecError("denoise: the network has no stage with feature maps of more than one pixel.")
     for number in after:
         if number == 0 or not -len(found) <= number <= len(found):
             raise SpecError(
