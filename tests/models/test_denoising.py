@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from moosearch.data import Task
 from moosearch.errors import SpecError
@@ -159,6 +161,29 @@ def test_non_local_filter_compares_embeddings_with_pooled_ones(embedding, pool):
             mean_by_loops(query, largest(phi[image]), largest(x[image])) for query in places(theta[image])
         ]
         torch.testing.assert_close(found[image].flatten(1).T, torch.tensor(expected, dtype=x.dtype))
+
+
+class Sizes(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.largest = max(
+            [self.largest, *(leaf.numel() for leaf in tree_leaves(made) if torch.is_tensor(leaf))]
+        )
+        return made
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_no_weights_between_all_pairs_of_places_are_kept(memory_format):
+    x = torch.rand(2, 4, 16, 16).contiguous(memory_format=memory_format).requires_grad_()
+    with Sizes() as sizes:
+        non_local_means(x, x, x).square().sum().backward()
+    assert 0 < sizes.largest < 8 * x.numel() < x.shape[0] * 256 * 256
 
 
 FILTERS = {
