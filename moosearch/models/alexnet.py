@@ -6,14 +6,14 @@ from typing import Annotated
 import pydantic
 from torch import nn
 
-from moosearch.models.activation import Activation, activate
+from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES, check_size, scaled
-from moosearch.registry import Number, Positive
+from moosearch.registry import Number, Positive, late
 
 
 @ARCHITECTURES.register("alexnet")
 @dataclass(frozen=True)
-class AlexNet:
+class AlexNet(Activated):
     """Five convolutions, three max poolings, two hidden layers of 4096 behind dropout.
 
     Larger maps than 6x6 (from images of 255 pixels on) are averaged to 6x6, as in torchvision. Smaller ones
@@ -23,7 +23,8 @@ class AlexNet:
     Attributes:
         width: Factor on all channels and both hidden layers.
         dropout: Probability before each of the hidden layers; 0.5 in the paper.
-        activation: ReLU as published, or a smooth one.
+        activation: ReLU as published, or a smooth one; see `Activated`.
+        sharpness: Of the activations ``softplus`` and ``smooth_relu``.
 
     Source: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks; used by
     Hyun & Park 2024 on GTSRB.
@@ -32,6 +33,7 @@ class AlexNet:
     width: Positive = 1.0
     dropout: Annotated[Number, pydantic.Field(ge=0, lt=1)] = 0.5
     activation: Activation = "relu"
+    sharpness: Positive = late(SHARPNESS)
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
@@ -63,7 +65,7 @@ class AlexNet:
             nn.Linear(hidden, hidden),
             nn.ReLU(inplace=True),
         )
-        return activate(trunk, self.activation), hidden
+        return self.activated(trunk), hidden
 
 
 def _side_of_map(size: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
+from moosearch.models.activation import SmoothRelu
 from moosearch.models.defenses.defense import DefenseLayer
 
 APART = frozenset(
@@ -26,6 +27,7 @@ APART = frozenset(
         nn.SiLU,
         nn.GELU,
         nn.Softplus,
+        SmoothRelu,
         nn.GroupNorm,
         nn.LayerNorm,
     )
@@ -82,7 +84,7 @@ def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 def _later(run: "partial[Tensor]", layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Run, forget all but the result, and run again when backward gets there."""
-    y: Tensor = checkpoint(run, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(layers)))
+    y: Tensor = checkpoint(run, x, use_reentrant=False, context_fn=lambda: (nullcontext(), still(layers)))
     return y
 
 
@@ -119,7 +121,7 @@ def _sizes(layers: Sequence[nn.Module], x: Tensor) -> list[int]:
         return tensor
 
     devices = [x.device] if x.device.type == "cuda" else []
-    with _still(layers), torch.random.fork_rng(devices), saved_tensors_hooks(count, lambda kept: kept):
+    with still(layers), torch.random.fork_rng(devices), saved_tensors_hooks(count, lambda kept: kept):
         for layer in layers:
             x = layer(x)
             sizes.append(0)
@@ -127,7 +129,7 @@ def _sizes(layers: Sequence[nn.Module], x: Tensor) -> list[int]:
 
 
 @contextmanager
-def _still(layers: Sequence[nn.Module]) -> Iterator[None]:
+def still(layers: Sequence[nn.Module]) -> Iterator[None]:
     """Let layers update copies of their statistics within a block."""
     with ExitStack() as stack:
         for layer in layers:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from moosearch.errors import SpecError
-from moosearch.models.activation import Activation, activate
+from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES, scaled
 from moosearch.models.residual import ImageNetFamily, PreActBlock, he_normal, residual_trunk
-from moosearch.registry import Count, Positive
+from moosearch.registry import Count, Positive, late
 
 
 @ARCHITECTURES.register("preact_resnet18")
@@ -27,7 +27,7 @@ class PreActResNet18(ImageNetFamily):
 
 @ARCHITECTURES.register("wide_resnet")
 @dataclass(frozen=True)
-class WideResNet:
+class WideResNet(Activated):
     """WRN-d-k: three stages of pre-activation blocks with 16 k, 32 k and 64 k channels, without dropout.
 
     Convolutions start from He's normal distribution, as published.
@@ -38,7 +38,8 @@ class WideResNet:
             instead. So 34 and 32 are the same network (n = 5); let a gene step by 6.
         widen: Factor k of the three stages.
         width: A further factor on all channels, the stem's 16 included, for networks smaller than k = 1.
-        activation: ReLU as published, or a smooth one.
+        activation: ReLU as published, or a smooth one; see `Activated`.
+        sharpness: Of the activations ``softplus`` and ``smooth_relu``.
 
     Source: Zagoruyko & Komodakis 2016. WRN-34-10 of TRADES and MOREL is the default; WRN-32 of Hyun & Park
     2024 on CIFAR-10 is Madry's count.
@@ -48,9 +49,11 @@ class WideResNet:
     widen: Count = 10
     width: Positive = 1.0
     activation: Activation = "relu"
+    sharpness: Positive = late(SHARPNESS)
 
     def __post_init__(self) -> None:
-        """Check that the depth makes whole blocks."""
+        """Check that the depth makes whole blocks, and that the activation has a sharpness."""
+        super().__post_init__()
         if self.depth < 8 or self.depth % 6 not in (2, 4):
             around = range(max(8, self.depth - 4), max(8, self.depth) + 5)
             valid = [depth for depth in around if depth % 6 in (2, 4)]
@@ -71,4 +74,4 @@ class WideResNet:
             channels=[scaled(16, self.width), *stages],
             depths=[(self.depth - 2) // 6] * 3,
         )
-        return activate(he_normal(trunk), self.activation), features
+        return self.activated(he_normal(trunk)), features

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor, nn
 from torchvision.models.resnet import conv1x1, conv3x3
 
-from moosearch.models.activation import Activation, activate
+from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES, check_size, scaled
-from moosearch.registry import Count, Positive
+from moosearch.registry import Count, Positive, late
 
 Stem = Literal["cifar", "imagenet"]
 """A convolution 3x3 at full resolution, or one 7x7 and a max pooling that each halve the image."""
@@ -111,7 +111,7 @@ def residual_trunk(
 
 
 @dataclass(frozen=True)
-class ImageNetFamily:
+class ImageNetFamily(Activated):
     """What the residual networks made for ImageNet share: four stages of 64 to 512 channels.
 
     Convolutions start from He's normal distribution, as in torchvision.
@@ -120,7 +120,8 @@ class ImageNetFamily:
         width: Factor on all channels.
         depth: Blocks of the first stage; of every stage, where the network does not say otherwise.
         stem: ``cifar``, which keeps the resolution of small images, or ``imagenet`` as in the paper.
-        activation: ReLU as published, or a smooth one.
+        activation: ReLU as published, or a smooth one; see `Activated`.
+        sharpness: Of the activations ``softplus`` and ``smooth_relu``.
 
     Source: He et al. 2016, table 1.
     """
@@ -129,6 +130,7 @@ class ImageNetFamily:
     depth: Count = 2
     stem: Stem = "cifar"
     activation: Activation = "relu"
+    sharpness: Positive = late(SHARPNESS)
 
     BLOCK: ClassVar[Block]
     """Class of the blocks."""
@@ -149,7 +151,7 @@ class ImageNetFamily:
             depths=self.depths,
             stem=self.stem,
         )
-        return activate(he_normal(trunk), self.activation), features
+        return self.activated(he_normal(trunk)), features
 
 
 def he_normal(trunk: nn.Module) -> nn.Module:

@@ -5,26 +5,28 @@ from dataclasses import dataclass
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from moosearch.models.activation import Activation, activate
+from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES
 from moosearch.models.residual import ImageNetFamily, residual_trunk
-from moosearch.registry import Count
+from moosearch.registry import Count, Positive, late
 
 
 @ARCHITECTURES.register("small_resnet")
 @dataclass(frozen=True)
-class SmallResNet:
+class SmallResNet(Activated):
     """The CIFAR family of He et al. 2016 (section 4.2): three stages of basic blocks, no stem pooling.
 
     Attributes:
         width: Channels of the first stage, doubled at each of the next two; 16 in the paper.
         depth: Blocks a stage; 3 gives ResNet-20.
-        activation: ReLU as published, or a smooth one.
+        activation: ReLU as published, or a smooth one; see `Activated`.
+        sharpness: Of the activations ``softplus`` and ``smooth_relu``.
     """
 
     width: Count = 16
     depth: Count = 1
     activation: Activation = "relu"
+    sharpness: Positive = late(SHARPNESS)
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
@@ -32,7 +34,7 @@ class SmallResNet:
         trunk, features = residual_trunk(
             "small_resnet", BasicBlock, shape, channels=[self.width, *stages], depths=[self.depth] * 3
         )
-        return activate(trunk, self.activation), features
+        return self.activated(trunk), features
 
 
 @ARCHITECTURES.register("resnet18")

@@ -4,25 +4,27 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from moosearch.models.activation import Activation, activate
+from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES, check_size
-from moosearch.registry import Count
+from moosearch.registry import Count, Positive, late
 
 
 @ARCHITECTURES.register("small_cnn")
 @dataclass(frozen=True)
-class SmallCnn:
+class SmallCnn(Activated):
     """Convolutions 3x3 with batch normalization; every second one doubles the width and halves the image.
 
     Attributes:
         width: Channels of the first convolution.
         depth: Number of convolutions.
-        activation: ReLU, or a smooth one.
+        activation: ReLU, or a smooth one; see `Activated`.
+        sharpness: Of the activations ``softplus`` and ``smooth_relu``.
     """
 
     width: Count = 16
     depth: Count = 3
     activation: Activation = "relu"
+    sharpness: Positive = late(SHARPNESS)
 
     def trunk(self, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
         """Build the trunk: (B, C, H, W) -> (B, o)."""
@@ -39,4 +41,4 @@ class SmallCnn:
             ]
             inputs = outputs
         trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        return activate(trunk, self.activation), inputs
+        return self.activated(trunk), inputs
