@@ -1,6 +1,14 @@
 """Who perturbs: attacks, for training and for judging."""
 
-from moosearch.attacks import carlini_wagner, gradient, minimal, multitask, noise, transfer  # noqa: F401 (registers)
+from moosearch.attacks import (  # noqa: F401 (registers)
+    bpda,
+    carlini_wagner,
+    gradient,
+    minimal,
+    multitask,
+    noise,
+    transfer,
+)
 from moosearch.attacks.attack import ATTACKS, Attack, Found, perturb, seek
 from moosearch.attacks.autoattack import AttackWarning
 from moosearch.attacks.ball import Norm, Threat

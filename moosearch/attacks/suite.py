@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from moosearch.attacks.attack import ATTACKS, Attack
 from moosearch.attacks.ball import Norm, Threat
+from moosearch.attacks.bpda import Bpda
 from moosearch.attacks.gradient import IterativeAttack, Pgd
 from moosearch.attacks.seeker import RowSeeker
 from moosearch.attacks.transfer import Transfer
@@ -26,6 +27,9 @@ SHORT: dict[str, dict[str, Any]] = {
     "fab_t": {"name": "fab", "targets": 9},
 }
 """Names beside those of the registry, ``cw``, and ``pgd`` with its steps such as ``pgd20``."""
+
+NESTED: dict[type, Node] = {Transfer: "pgd20", Bpda: {"name": "pgd20", "objective": "margin"}}
+"""The attack within another one, where none is given."""
 
 CW: dict[Norm, str] = {"linf": "cw_linf", "l2": "cw_l2"}
 
@@ -82,7 +86,7 @@ def check_attacks(attacks: Mapping[str, Attack], *, classes: int, shape: tuple[i
             there or is about other ones.
     """
     for label, attack in attacks.items():
-        if isinstance(attack, RowSeeker | Pgd):
+        if isinstance(attack, RowSeeker | Pgd | Bpda):
             try:
                 attack.check(classes=classes, shape=shape)
             except SpecError as error:
@@ -111,8 +115,9 @@ def _attack(node: Node, threat: Threat, surrogate: str, place: Place) -> Attack:
     hints = field_hints(ATTACKS.get(given["name"]))
     known = {"eps": threat.eps, "norm": threat.norm} | ({"surrogate": surrogate} if surrogate else {})
     filled = {key: value for key, value in known.items() if key in hints} | given
-    if ATTACKS.get(given["name"]) is Transfer:
-        nested = _attack(given.get("attack", "pgd20"), threat, surrogate, place.child("attack"))
+    default = NESTED.get(ATTACKS.get(given["name"]))
+    if default is not None:
+        nested = _attack(given.get("attack", default), threat, surrogate, place.child("attack"))
         filled["attack"] = to_tree(nested, HINT)
     attack: Attack = build(HINT, filled, place)
     if "eps" in hints and "eps" not in given and attack.norm != threat.norm:

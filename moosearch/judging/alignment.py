@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moosearch.attacks import Attack, perturb
 from moosearch.data import Split, Task, labels_of
-from moosearch.judging.measure import Progress, batch_size, twin_of
+from moosearch.judging.measure import Progress, averaged, batch_size, twin_of
 from moosearch.models import RobustNet
 from moosearch.seeding import derive_seed, torch_generator
 
@@ -58,8 +58,9 @@ def features(
     for number, batch in enumerate(images.batches(batch_size(images))):
         generator = torch_generator(derive_seed(seed, f"alignment {number}, {attack!r}"), batch.x.device)
         x_adv = perturb(attack, twin, batch.x, labels_of(tasks, batch.y), generator=generator)
-        natural.append(net.encode(batch.x))
-        adversarial.append(net.encode(x_adv))
+        with averaged(net):
+            natural.append(net.encode(batch.x))
+            adversarial.append(net.encode(x_adv))
         done += len(batch)
         if progress is not None:
             progress("features", done, len(images))

@@ -10,7 +10,7 @@ from torch import Tensor
 from moosearch.attacks import Attack, perturb, seek
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import EvaluationError
-from moosearch.judging.measure import batch_size, correct_clean, twin_of
+from moosearch.judging.measure import averaged, batch_size, correct_clean, twin_of
 from moosearch.models import RobustNet
 from moosearch.seeding import derive_seed, torch_generator
 
@@ -102,6 +102,6 @@ def gallery(
         led_back = correct_clean(net, Split(end, pool.y[fooled]))
         x_adv[fooled] = torch.where(led_back.view(-1, 1, 1, 1), x_adv[fooled], end)
     shown = torch.cat([fooled, withstood])
-    with torch.no_grad():
+    with torch.no_grad(), averaged(net):
         clean, adversarial = (net(x[shown]).softmax(dim=1) for x in (pool.x, x_adv))
     return Gallery(shown, pool.x[shown], x_adv[shown], pool.y[shown], clean, adversarial)

@@ -25,10 +25,10 @@ from moosearch.attacks.noise import Noise
 from moosearch.attacks.transfer import Transfer
 from moosearch.data import Split, Task, labels_of
 from moosearch.data.tasks import Labels
-from moosearch.judging.measure import batch_size, twin_of
+from moosearch.judging.measure import averaged, batch_size, twin_of
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
-from moosearch.seeding import derive_seed, torch_generator
+from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 
 IMAGES = 256
 """Images that are looked at."""
@@ -155,7 +155,7 @@ def checks(
     counts: Counter[str] = Counter()
     classes: set[int] = set()
     for number, batch in enumerate(used.batches(batch_size(used))):
-        with torch.no_grad():
+        with torch.no_grad(), averaged(net):
             logits = net(batch.x)
         classes |= set(logits.argmax(dim=1).tolist())
         right = logits.argmax(dim=1) == batch.y
@@ -192,7 +192,15 @@ class _Part:
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Return what the network itself says: (B, C, H, W) -> (B, K)."""
-        logits: Tensor = self.net(x)
+        with averaged(self.net):
+            logits: Tensor = self.net(x)
+        return logits
+
+    @torch.no_grad()
+    def draw(self) -> Tensor:
+        """Return what it says to its images at once, in one draw where it is random: (B, K)."""
+        with seeded_torch(derive_seed(self.seed, "draw"), self.x.device):
+            logits: Tensor = self.net(self.x)
         return logits
 
     def under(self, attack: Attack, some: Tensor | None = None) -> Tensor:
@@ -222,7 +230,7 @@ def _signs(part: _Part, threat: Threat, black_boxes: Mapping[str, Attack]) -> di
     gradient = part.fooled(iterative) | part.fooled(strong)
     signs = {
         "right": torch.ones_like(gradient),
-        "random_output": part.changed(part.logits(part.x)),
+        "random_output": part.changed(part.draw()),
         "iterative_weaker": _gains_more(part, cross_entropy, single, than=iterative),
         "noise_as_strong": _gains_more(part, margin, noise, than=strong),
         "fgsm": part.fooled(single),

@@ -24,6 +24,9 @@ BATCH = 512
 BATCH_NUMBERS = BATCH * 3 * 32 * 32
 """Pixel values that are attacked at a time, whatever the images: the bound on memory."""
 
+DRAWS = 16
+"""Draws of a random network that are averaged, for its answers and for attacks."""
+
 Progress = Callable[[str, int, int], None]
 """Is told the attack's name, the images done and how many there are."""
 
@@ -238,7 +241,7 @@ def _attacked(
             continue
         labels, y = labels_of(tasks, part.y), part.y[rows]
         generator = attack_generator(seed, number, attack, part.x.device)
-        with _collected(doubts):
+        with collected(doubts):
             found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
         fooled = ~_right(net, found.x_adv, y)
         robust[here][rows] = ~fooled
@@ -258,7 +261,7 @@ def _unheard(name: str, done: int, total: int) -> None:
 
 
 @contextlib.contextmanager
-def _collected(doubts: dict[str, None]) -> Iterator[None]:
+def collected(doubts: dict[str, None]) -> Iterator[None]:
     """Collect what attacks warn of, each text once; other warnings go on."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AttackWarning)
@@ -270,12 +273,29 @@ def _collected(doubts: dict[str, None]) -> Iterator[None]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
+@contextlib.contextmanager
+def averaged(net: RobustNet) -> Iterator[None]:
+    """Let a random network answer by the mean of `DRAWS` draws within a block, the same ones each time.
+
+    Attacks see the mean of the same draws through `twin_of`: an attacker who knows them is stronger than one
+    who meets fresh ones, so no accuracy comes from luck. Any other network is left as it is.
+    """
+    before = net.draws
+    net.draws = DRAWS if net.random else before
+    try:
+        yield
+    finally:
+        net.draws = before
+
+
 def twin_of(net: RobustNet) -> FrozenTwin:
-    """Return the network as attacks meet it: in float32, faster, and the same up to rounding.
+    """Return the network as attacks meet it: in float32, faster, `averaged`, and the same up to rounding.
 
     Whether an image fools is always asked of the network itself.
     """
-    return FrozenTwin(net, memory_format=torch.channels_last)
+    twin = FrozenTwin(net, memory_format=torch.channels_last)
+    twin.draws = DRAWS if net.random else twin.draws
+    return twin
 
 
 def fraction(marks: Tensor) -> float:
@@ -285,7 +305,8 @@ def fraction(marks: Tensor) -> float:
 
 @torch.no_grad()
 def _right(net: RobustNet, x: Tensor, y: Tensor) -> Tensor:
-    logits = net(x)
+    with averaged(net):
+        logits = net(x)
     if not torch.isfinite(logits).all():
         raise DivergedError("the logits of the trained network are not finite: diverged")
     right: Tensor = logits.argmax(dim=1) == y

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from moosearch.models.defenses.defense import DefenseLayer
 from moosearch.models.parts import run_in_parts
+from moosearch.seeding import seeded_torch
 
 
 class Outputs(NamedTuple):
@@ -52,9 +55,13 @@ class RobustNet(nn.Module):
         guard: Layers on the images, before normalization; empty without input defenses.
         parts: In how many parts the trunk is run, a power of two: more take less memory and more time, and
             the outputs are the same up to rounding. It is no part of the state.
+        draws: Over how many draws of its random numbers the outputs are averaged. From two on the draws are
+            the same ones in every call: the network is then a function of its images. It is no part of the
+            state.
     """
 
     parts: int = 1
+    draws: int = 1
 
     def __init__(
         self,
@@ -80,8 +87,31 @@ class RobustNet(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(features, size) for size in groups)
         self.features = features
 
+    @property
+    def random(self) -> bool:
+        """Whether the network answers at random, in eval mode too."""
+        return any(isinstance(module, DefenseLayer) and module.random for module in self.modules())
+
     def encode(self, x: Tensor) -> Tensor:
-        """Return the features of images in [0, 1], in their precision: (B, C, H, W) -> (B, o)."""
+        """Return the features of images in [0, 1], in their precision: (B, C, H, W) -> (B, o).
+
+        Heads are linear: logits of the mean features of several draws are the mean logits (expectation over
+        transformation, Athalye et al. 2018, section 4.2).
+        """
+        if self.draws == 1:
+            return self._encode(x)
+        with seeded_torch(0, x.device):
+            total = self._encode_again(x)
+            for _ in range(self.draws - 1):
+                total = total + self._encode_again(x)
+        return total / self.draws
+
+    def _encode_again(self, x: Tensor) -> Tensor:
+        """Encode, and compute it again in backward: draws take no more memory than one."""
+        features: Tensor = checkpoint(self._encode, x, use_reentrant=False)
+        return features
+
+    def _encode(self, x: Tensor) -> Tensor:
         x_normal = self.normalize(self.guard(x).to(x.dtype))
         features: Tensor = (
             self.trunk(x_normal) if self.parts == 1 else run_in_parts(self.trunk, x_normal, self.parts)
