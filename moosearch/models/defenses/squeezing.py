@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moosearch.models.defenses.defense import INPUT_DEFENSES, DefenseLayer
-from moosearch.models.defenses.straight_through import straight_through
+from moosearch.models.defenses.straight_through import asks_for_gradient, straight_through
 
 
 class BitDepthLayer(DefenseLayer):
@@ -81,8 +81,15 @@ def _middle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.maximum(low, torch.minimum(high, c))
 
 
+MEDIANS = {2: median_of_four, 3: median_of_nine}
+
+
 class MedianFilterLayer(DefenseLayer):
-    """Replaces every number by the median of its window, channel by channel."""
+    """Replaces every number by the median of its window, channel by channel.
+
+    Its gradient is its own: that of the number that is the median, shared where several are. In its
+    place the identity made attacks weaker, and the mean of the window as strong: no BPDA is needed.
+    """
 
     def __init__(self, size: int) -> None:
         """Take the side of the window, 2 or 3."""
@@ -92,9 +99,18 @@ class MedianFilterLayer(DefenseLayer):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> the same."""
         # SciPy's `reflect` repeats the edge first, and a window of two looks up and left.
-        if self.size == 2:
-            return median_of_four(F.pad(x, (1, 0, 1, 0), mode="replicate"))
-        return median_of_nine(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+        after = self.size - 2
+        padded, median_of = F.pad(x, (1, after, 1, after), mode="replicate"), MEDIANS[self.size]
+        if not asks_for_gradient(x):
+            return median_of(padded)
+        # Backward through the minima and maxima would give the same, several times slower.
+        median, (height, width) = median_of(padded.detach()), x.shape[2:]
+        windows = [
+            padded[..., i : i + height, j : j + width] for i in range(self.size) for j in range(self.size)
+        ]
+        marks = [(window == median).to(x.dtype) for window in windows]
+        chosen = torch.stack([window * mark for window, mark in zip(windows, marks, strict=True)]).sum(dim=0)
+        return straight_through(median, chosen / torch.stack(marks).sum(dim=0))
 
 
 @INPUT_DEFENSES.register("median_filter")

@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 
 
+def asks_for_gradient(x: Tensor) -> bool:
+    """Whether a layer's backward pass from here may be needed; not in an exported program, which predicts."""
+    return torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_exporting()
+
+
 def straight_through(value: Tensor, stand_in: Tensor) -> Tensor:
     """Return ``value`` exactly, with the gradient of ``stand_in`` where one is asked for.
-
-    In an exported program it is ``value`` alone: a program predicts.
 
     Args:
         value: What the forward pass gives.
@@ -15,6 +18,6 @@ def straight_through(value: Tensor, stand_in: Tensor) -> Tensor:
 
     Source: backward pass differentiable approximation, Athalye et al. 2018, section 4.1.
     """
-    if not (torch.is_grad_enabled() and stand_in.requires_grad) or torch.compiler.is_exporting():
+    if not asks_for_gradient(stand_in):
         return value
     return value.detach() + (stand_in - stand_in.detach())
