@@ -63,11 +63,11 @@ def bilateral(x: Tensor, window: int) -> Tensor:
 def non_local_means(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return for each place i the mean of all values v_j, weighted by exp(q_i . k_j / sqrt(D)).
 
-    Memory is linear in the number of places on a GPU where D and C are multiples of 8, and on a CPU where
-    D = C; a second derivative is to be had there only under torch's ``sdpa_kernel(SDPBackend.MATH)``.
+    Memory is linear in the number of places on a CPU, and on a GPU where C is a multiple of 8; a second
+    derivative is to be had there only under torch's ``sdpa_kernel(SDPBackend.MATH)``.
 
     Args:
-        queries: (B, D, H, W).
+        queries: (B, D, H, W), D at most C.
         keys: (B, D, h, w).
         values: (B, C, h, w).
 
@@ -76,9 +76,13 @@ def non_local_means(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
     Source: Xie et al. 2019, eq. 1 with the Gaussian (softmax) weights of section 4.2.
     """
-    # Kernels that do not keep all weights want the features of a place side by side.
-    q, k, v = (maps.flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for maps in (queries, keys, values))
-    means = F.scaled_dot_product_attention(q, k, v)
+    # Kernels that do not keep all weights want the features of a place side by side, and D = C: by zeros.
+    channels, scale = values.shape[1], queries.shape[1] ** -0.5
+    q, k, v = (
+        F.pad(maps.flatten(2).transpose(1, 2), (0, channels - maps.shape[1])).unsqueeze(1).contiguous()
+        for maps in (queries, keys, values)
+    )
+    means = F.scaled_dot_product_attention(q, k, v, scale=scale)
     return means.squeeze(1).transpose(1, 2).reshape(*values.shape[:2], *queries.shape[2:])
 
 
