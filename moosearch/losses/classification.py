@@ -18,10 +18,14 @@ class CrossEntropy(Stateless):
     """Cross-entropy on adversarial images (Madry et al. 2018)."""
 
     needs_clean: ClassVar[bool] = False
+    smooths: ClassVar[bool] = True
 
-    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
+    ) -> Terms:
         """Return the loss of a batch."""
-        return Terms.sum(cross_entropy=F.cross_entropy(adversarial.logits[0], labels[0]))
+        value = F.cross_entropy(adversarial.logits[0], labels[0], label_smoothing=smoothing)
+        return Terms.sum(cross_entropy=value)
 
 
 @LOSSES.register("trades")
@@ -38,11 +42,14 @@ class Trades(Stateless):
 
     beta: Positive = 6.0
     needs_clean: ClassVar[bool] = True
+    smooths: ClassVar[bool] = True
 
-    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
+    ) -> Terms:
         """Return the loss of a batch."""
         cross_entropy, divergence = functional.trades(
-            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta
+            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta, smoothing=smoothing
         )
         return Terms.sum(cross_entropy=cross_entropy, divergence=divergence)
 
@@ -52,17 +59,23 @@ class Trades(Stateless):
 class Mart(Stateless):
     """MART (Wang et al. 2020): boosted cross-entropy plus a divergence that counts where the net is unsure.
 
+    Smoothed labels enter the cross-entropy alone: the margin and the weight of the divergence speak of the
+    probability of the right class as it is.
+
     Attributes:
         beta: Weight of the divergence, lambda of the paper.
     """
 
     beta: Positive = 6.0
     needs_clean: ClassVar[bool] = True
+    smooths: ClassVar[bool] = True
 
-    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
+    ) -> Terms:
         """Return the loss of a batch."""
         cross_entropy, margin, divergence = functional.mart(
-            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta
+            needed(clean).logits[0], adversarial.logits[0], labels[0], beta=self.beta, smoothing=smoothing
         )
         return Terms.sum(cross_entropy=cross_entropy, margin=margin, divergence=divergence)
 
@@ -80,10 +93,18 @@ class Alp(Stateless):
     weight: Positive = 0.5
     images: Literal["both", "adversarial"] = "both"
     needs_clean: ClassVar[bool] = True
+    smooths: ClassVar[bool] = True
 
-    def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
+    def terms(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
+    ) -> Terms:
         """Return the loss of a batch."""
         cross_entropy, pairing = functional.alp(
-            needed(clean).logits[0], adversarial.logits[0], labels[0], weight=self.weight, images=self.images
+            needed(clean).logits[0],
+            adversarial.logits[0],
+            labels[0],
+            weight=self.weight,
+            images=self.images,
+            smoothing=smoothing,
         )
         return Terms.sum(cross_entropy=cross_entropy, logit_pairing=pairing)

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def trades(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> tuple[Tensor, Tensor]:
+def trades(
+    clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Return the two terms of TRADES: ``CE(f(x), y)`` and ``beta * KL(p(x) || p(x'))``.
 
     Args:
@@ -15,16 +17,20 @@ def trades(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> tup
         adversarial: (B, K) logits on adversarial images.
         y: (B,) labels.
         beta: Weight of the divergence, 1 / lambda of the paper, > 0.
+        smoothing: Share of the labels that is spread over all classes in the cross-entropy.
 
     Returns:
         Two scalars, means over the batch, to be summed.
 
     Source: Zhang et al. 2019, eq. 5; Hotegni & Peitz 2024, eq. 11.
     """
-    return F.cross_entropy(clean, y), beta * _divergence(clean, adversarial).mean()
+    accuracy = F.cross_entropy(clean, y, label_smoothing=smoothing)
+    return accuracy, beta * _divergence(clean, adversarial).mean()
 
 
-def mart(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+def mart(
+    clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the three terms of MART, the first two being its boosted cross-entropy.
 
     They are ``-log p_y(x')``, ``-log(1 - max_{k != y} p_k(x'))`` and
@@ -35,6 +41,7 @@ def mart(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> tuple
         adversarial: (B, K) logits on adversarial images.
         y: (B,) labels.
         beta: Weight of the divergence, lambda of Wang et al. and 1 / lambda of Hotegni & Peitz, > 0.
+        smoothing: Share of the labels that is spread over all classes in the cross-entropy.
 
     Returns:
         Three scalars, means over the batch, to be summed.
@@ -49,7 +56,7 @@ def mart(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> tuple
     margin = -log_p.scatter(1, rival, -torch.inf).logsumexp(dim=1)
     doubt = -torch.expm1(clean.log_softmax(dim=1).gather(1, right).squeeze(1))
     divergence = beta * (_divergence(clean, adversarial) * doubt).mean()
-    return F.cross_entropy(adversarial, y), margin.mean(), divergence
+    return F.cross_entropy(adversarial, y, label_smoothing=smoothing), margin.mean(), divergence
 
 
 def loat(clean: Tensor, adversarial: Tensor, y: Tensor, *, late: bool) -> tuple[Tensor, Tensor]:
@@ -81,7 +88,13 @@ def loat(clean: Tensor, adversarial: Tensor, y: Tensor, *, late: bool) -> tuple[
 
 
 def alp(
-    clean: Tensor, adversarial: Tensor, y: Tensor, *, weight: float, images: Literal["both", "adversarial"]
+    clean: Tensor,
+    adversarial: Tensor,
+    y: Tensor,
+    *,
+    weight: float,
+    images: Literal["both", "adversarial"],
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the two terms of adversarial logit pairing: cross-entropy and squared distance of logits.
 
@@ -91,15 +104,16 @@ def alp(
         y: (B,) labels.
         weight: Weight lambda of the pairing, > 0.
         images: Whose cross-entropy: the mean over clean and adversarial images, or the latter alone.
+        smoothing: Share of the labels that is spread over all classes in the cross-entropy.
 
     Returns:
         Two scalars, to be summed; the pairing is a mean over images and classes.
 
     Source: Kannan et al. 2018 and their code.
     """
-    accuracy = F.cross_entropy(adversarial, y)
+    accuracy = F.cross_entropy(adversarial, y, label_smoothing=smoothing)
     if images == "both":
-        accuracy = (accuracy + F.cross_entropy(clean, y)) / 2
+        accuracy = (accuracy + F.cross_entropy(clean, y, label_smoothing=smoothing)) / 2
     return accuracy, weight * F.mse_loss(adversarial, clean)
 
 

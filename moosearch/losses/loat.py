@@ -10,7 +10,7 @@ from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
 from moosearch.losses import functional
 from moosearch.losses.classification import CrossEntropy
-from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed
+from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed, smooths
 from moosearch.models.network import Outputs
 from moosearch.registry import NonNegative, Number, Positive
 
@@ -46,6 +46,11 @@ class Loat:
         if self.first > self.last:
             raise SpecError(f"first: got {self.first}, expected at most last ({self.last}).")
 
+    @property
+    def smooths(self) -> bool:
+        """Whether the base does; the regularizer sees labels as they are."""
+        return smooths(self.base)
+
     def criterion(self, features: int) -> Criterion:
         """Build what is computed in a step."""
         return LoatCriterion(self, features)
@@ -59,6 +64,12 @@ class LoatCriterion(Criterion):
         super().__init__()
         self.spec = spec
         self.base = spec.base.criterion(features)
+
+    def follow(self, loss: Loss, *, smoothing: float) -> None:
+        """Take other numbers, the base's included."""
+        assert isinstance(loss, Loat)
+        self.spec = loss
+        self.base.follow(loss.base, smoothing=smoothing)
 
     def forward(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0

@@ -36,6 +36,17 @@ class Criterion(nn.Module):
 
     __call__: Callable[..., Terms]
 
+    def follow(self, loss: "Loss", *, smoothing: float) -> None:
+        """Take other numbers: those of the epoch that begins. Parameters stay.
+
+        It is called only where numbers change or labels are smoothed; a criterion without it can do neither.
+
+        Args:
+            loss: The loss that it was built by, with other values in fields that are not ``fixed``.
+            smoothing: Label smoothing, in [0, 1); 0 where the loss does not say that it ``smooths``.
+        """
+        raise NotImplementedError
+
     def forward(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0
     ) -> Terms:
@@ -54,7 +65,11 @@ class Criterion(nn.Module):
 
 
 class Loss(Protocol):
-    """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step."""
+    """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step.
+
+    It may say more of itself by two class variables: ``smooths``, whether labels enter by a cross-entropy
+    that can be smoothed, and ``fixed``, the names of numbers that cannot change while it is trained.
+    """
 
     @property
     def needs_clean(self) -> bool:
@@ -73,7 +88,11 @@ class Loss(Protocol):
 
 
 class Stateless:
-    """Base of losses that depend on the batch alone: they define `terms`, and it is their criterion."""
+    """Base of losses that depend on the batch alone: they define `terms`, and it is their criterion.
+
+    One that ``smooths`` takes a fourth argument, ``smoothing``: the share of a label that is spread over all
+    classes in its cross-entropy (Szegedy et al. 2016).
+    """
 
     def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
         """Return the loss of a batch; the arguments are those of `Criterion.forward`."""
@@ -88,11 +107,17 @@ class _StatelessCriterion(Criterion):
     def __init__(self, loss: Stateless) -> None:
         super().__init__()
         self.loss = loss
+        self.smoothing = 0.0
+
+    def follow(self, loss: Loss, *, smoothing: float) -> None:
+        assert isinstance(loss, Stateless)
+        self.loss, self.smoothing = loss, smoothing
 
     def forward(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0
     ) -> Terms:
-        return self.loss.terms(clean, adversarial, labels)
+        more = {"smoothing": self.smoothing} if self.smoothing else {}
+        return self.loss.terms(clean, adversarial, labels, **more)
 
 
 def needed(clean: Outputs | None) -> Outputs:
@@ -104,6 +129,11 @@ def needed(clean: Outputs | None) -> Outputs:
     if clean is None:
         raise ValueError("this loss needs the outputs on the clean images")
     return clean
+
+
+def smooths(loss: Loss) -> bool:
+    """Whether the labels of a loss can be smoothed."""
+    return bool(getattr(loss, "smooths", False))
 
 
 LOSSES: Registry[Loss] = Registry("loss", "losses")

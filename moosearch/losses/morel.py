@@ -12,7 +12,7 @@ from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
 from moosearch.losses import functional
 from moosearch.losses.classification import Mart
-from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed
+from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed, smooths
 from moosearch.models.network import Outputs
 from moosearch.pareto.scalarization import conic_scalarization
 from moosearch.registry import Count, NonNegative, Number, Positive
@@ -60,6 +60,7 @@ class Morel:
     rows: Literal["both", "natural"] = "both"
     reduction: Literal["sum", "mean"] = "sum"
     needs_clean: ClassVar[bool] = True
+    fixed: ClassVar[tuple[str, ...]] = ("embedding", "heads")
 
     def __post_init__(self) -> None:
         """Check what concerns several fields."""
@@ -78,6 +79,11 @@ class Morel:
     def preference(self) -> tuple[float, float]:
         """The weights (k_1, k_2)."""
         return self.k1, 1 - self.k1 if self.k2 is None else self.k2
+
+    @property
+    def smooths(self) -> bool:
+        """Whether the base does; L_csl compares labels as they are."""
+        return smooths(self.base)
 
     def criterion(self, features: int) -> Criterion:
         """Build what is computed in a step: the embedding space is part of it, never of the network."""
@@ -126,6 +132,12 @@ class MorelCriterion(Criterion):
         self.embed = nn.Linear(features, spec.embedding)
         attends = spec.attention and spec.contrastive
         self.attend = ClassAttention(spec.embedding, spec.heads) if attends else None
+
+    def follow(self, loss: Loss, *, smoothing: float) -> None:
+        """Take other numbers, the base's included; embedding and attention stay."""
+        assert isinstance(loss, Morel)
+        self.spec = loss
+        self.base.follow(loss.base, smoothing=smoothing)
 
     def forward(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, *, progress: float = 0.0

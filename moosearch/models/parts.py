@@ -1,7 +1,7 @@
 """Layers in parts: the same features and gradients with less memory, by computing activations again."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -84,7 +84,7 @@ def _run(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 def _later(run: "partial[Tensor]", layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Run, forget all but the result, and run again when backward gets there."""
-    y: Tensor = checkpoint(run, x, use_reentrant=False, context_fn=lambda: (nullcontext(), still(layers)))
+    y: Tensor = checkpoint(run, x, use_reentrant=False, context_fn=lambda: (nullcontext(), Still(layers)))
     return y
 
 
@@ -121,21 +121,35 @@ def _sizes(layers: Sequence[nn.Module], x: Tensor) -> list[int]:
         return tensor
 
     devices = [x.device] if x.device.type == "cuda" else []
-    with still(layers), torch.random.fork_rng(devices), saved_tensors_hooks(count, lambda kept: kept):
+    with Still(layers), torch.random.fork_rng(devices), saved_tensors_hooks(count, lambda kept: kept):
         for layer in layers:
             x = layer(x)
             sizes.append(0)
     return sizes[:-1]
 
 
-@contextmanager
-def still(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Let layers update copies of their statistics within a block."""
-    with ExitStack() as stack:
-        for layer in layers:
+class Still:
+    """Lets layers update copies of their statistics within a block; it can be entered again and again.
+
+    Where derivatives are differentiated, layers are run once more for each of the two.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        """Take the layers."""
+        self.layers = layers
+        self.held: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+
+    def __enter__(self) -> None:
+        """Put copies in the place of statistics."""
+        for layer in self.layers:
             for module in layer.modules():
                 if module.training and module._buffers:
-                    stack.callback(module.__dict__.update, _buffers=module._buffers)
+                    self.held.append((module, module._buffers))
                     copies = {name: b if b is None else b.clone() for name, b in module._buffers.items()}
                     module.__dict__["_buffers"] = copies
-        yield
+
+    def __exit__(self, *_: object) -> None:
+        """Put the statistics back."""
+        while self.held:
+            module, buffers = self.held.pop()
+            module.__dict__["_buffers"] = buffers

@@ -13,9 +13,12 @@ from moosearch.data.augment import Augmentation
 from moosearch.errors import SpecError
 from moosearch.losses import LOSSES, Loss
 from moosearch.losses.classification import CrossEntropy
+from moosearch.losses.loss import smooths
 from moosearch.models import ARCHITECTURES, Architecture, DefenseSpec, RobustNet, build_network
 from moosearch.registry import Count, NonNegative, Number, Positive, late
 from moosearch.training.numerics import NumericsSpec
+from moosearch.training.regularization import RegularizationSpec
+from moosearch.training.schedules import Schedule, at_epoch, check_schedules, numbers_at
 
 Share = Annotated[Number, pydantic.Field(gt=0, lt=1)]
 
@@ -89,6 +92,8 @@ class TrainingSpec:
         validation: How the best checkpoint is found.
         checkpoint: Which one is judged and exported: ``best`` or ``last``. Both are stored.
         numerics: In what precision training computes.
+        regularization: What keeps the network from being sure or steep.
+        schedules: Numbers that change from epoch to epoch.
     """
 
     epochs: Count = 10
@@ -103,6 +108,8 @@ class TrainingSpec:
     validation: ValidationSpec = ValidationSpec()
     checkpoint: Literal["best", "last"] = "best"
     numerics: NumericsSpec = NumericsSpec()
+    regularization: RegularizationSpec = late(RegularizationSpec())
+    schedules: tuple[Schedule, ...] = late(())
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,21 @@ class CandidateSpec:
         if self.training.attack.multitask and not self.dataset.auxiliary:
             name = ATTACKS.name_of(self.training.attack)
             raise SpecError(f"the attack '{name}' needs auxiliary tasks, and dataset.auxiliary is empty.")
+        loss, smoothing = self.training.loss, self.training.regularization.label_smoothing
+        if smoothing > 0 and not smooths(loss):
+            raise SpecError(
+                f"training.regularization.label_smoothing: got {smoothing:g}, but the loss "
+                f"'{LOSSES.name_of(loss)}' has no cross-entropy that can be smoothed: 0, or another loss."
+            )
+        check_schedules(self)
+
+    def at(self, epoch: int) -> "CandidateSpec":
+        """Return the candidate as an epoch of its training, from 1, sees it."""
+        return at_epoch(self, epoch)
+
+    def scheduled(self, epoch: int) -> dict[str, float]:
+        """Return the numbers that schedules give an epoch, from 1, by path."""
+        return numbers_at(self, epoch)
 
     def build_network(self, seed: int) -> RobustNet:
         """Build the network with all heads, initialized from a seed, on the CPU.

@@ -17,6 +17,7 @@ from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
+from moosearch.training.regularization import penalties
 from moosearch.training.spec import CandidateSpec
 from moosearch.training.state import Tree
 
@@ -36,6 +37,7 @@ class Epoch:
         parts: What the loss consists of, by name.
         validation: ``clean_accuracy`` and ``robust_accuracy`` on validation images; empty where this epoch
             was not validated.
+        scheduled: The numbers that schedules gave this epoch, by path.
     """
 
     epoch: int
@@ -45,12 +47,13 @@ class Epoch:
     robust_accuracy: float
     parts: Mapping[str, float] = field(default_factory=dict)
     validation: Mapping[str, float] = field(default_factory=dict)
+    scheduled: Mapping[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, float]:
         """Return the row of a table."""
         own = {"epoch": self.epoch, "lr": self.lr, "loss": self.loss, "robust_accuracy": self.robust_accuracy}
-        parts = {f"loss_{name}": value for name, value in self.parts.items()}
-        return own | parts | {f"validation_{name}": value for name, value in self.validation.items()}
+        groups = {"scheduled": self.scheduled, "loss": self.parts, "validation": self.validation}
+        return own | {f"{group}_{key}": value for group, row in groups.items() for key, value in row.items()}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Trained:
     Attributes:
         net: The network at the checkpoint that the spec asks for, in eval mode.
         history: A row an epoch.
-        states: Weights by checkpoint: ``last``, and ``best`` where there was a validation.
+        states: Weights by checkpoint: ``last``, and ``best`` where there was a validation. Scheduled numbers
+            of defenses are among the buffers, as they were in the checkpoint's epoch: what was validated is
+            what is judged and exported.
         best: Epoch of the best checkpoint, from 1; the last one where there was no validation.
         checkpoint: The one that the spec asks for.
         precision: In which it was trained: ``float32`` or ``bfloat16``.
@@ -93,7 +98,8 @@ class Trainer:
                 rounding alone.
         """
         training, self.device = spec.training, images.x.device
-        self.training, self.tasks, self.seed = training, spec.dataset.tasks, seed
+        self.spec, self.training, self.tasks, self.seed = spec, training, spec.dataset.tasks, seed
+        epochs = [spec.at(number) for number in range(1, training.epochs + 1)]
         self.numerics = training.numerics.on(self.device, spec.dataset.shape)
         self.net = spec.build_network(derive_seed(seed, "initialization"))
         self.net.normalize.fit(*(moment.cpu() for moment in images.moments()))
@@ -104,9 +110,10 @@ class Trainer:
         self.average = make_average(self.net, training.average)
         self.twin = (
             FrozenTwin(self.net, dtype=self.numerics.dtype, memory_format=self.numerics.memory_format)
-            if training.attack.mode == "eval" and training.attack.eps > 0
+            if training.attack.mode == "eval" and any(now.training.attack.eps > 0 for now in epochs)
             else None
         )
+        self.penalties = dict.fromkeys(p for now in epochs for p in now.training.regularization.penalties)
         if training.numerics.compile and parts == 1:
             torch.compiler.reset()  # what earlier candidates of this process compiled counts against a limit
             self.net.trunk.compile()
@@ -119,6 +126,8 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, training.optimizer, epochs=training.epochs, steps=steps)
         self.steps = training.epochs * steps
         self.done = 0
+        self.now, self.smoothing = spec, 0.0
+        self.begin(1)
 
     @property
     def judged(self) -> RobustNet:
@@ -128,13 +137,42 @@ class Trainer:
         averaged: RobustNet = self.average.get_submodule("module")  # type: ignore[assignment]
         return averaged
 
+    def begin(self, number: int) -> None:
+        """Take the numbers of an epoch, from 1: those of attack, loss, regularization and defenses."""
+        before, now = self.now.training, self.spec.at(number)
+        smoothing = now.training.regularization.label_smoothing
+        if (now.training.loss, smoothing) != (before.loss, self.smoothing):
+            self.criterion.follow(now.training.loss, smoothing=smoothing)
+        if self.training.schedules:
+            for net in dict.fromkeys((self.net, self.judged)):
+                now.defenses.follow(net.guard, net.trunk)
+        self.now, self.smoothing = now, smoothing
+        self.directions = torch_generator(derive_seed(self.seed, f"projections, epoch {number}"), self.device)
+
     def perturb(self, x: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
         """Perturb (B, C, H, W) training images."""
+        attack = self.now.training.attack
         if self.twin is None:
             with self.numerics.autocast():
-                return perturb(self.training.attack, self.net, x, labels, generator=self.noise)
+                return perturb(attack, self.net, x, labels, generator=self.noise)
+        if attack.eps == 0:  # a schedule has not opened the ball yet
+            return x
         self.twin.refresh()
-        return perturb(self.training.attack, self.twin, x, labels, generator=self.noise)
+        return perturb(attack, self.twin, x, labels, generator=self.noise)
+
+    def penalize(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Add the gradients of the penalties, before those of the loss: so their graphs need not fit at once.
+
+        Returns:
+            The weighted penalties by name, without a graph; 0 in an epoch in which a weight is.
+        """
+        found = dict.fromkeys(self.penalties, torch.zeros((), device=self.device))
+        if self.now.training.regularization.penalties:
+            spec = self.now.training.regularization
+            terms = penalties(self.net, x, y, spec, generator=self.directions)
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            found |= {name: term.detach() for name, term in terms.items()}
+        return found
 
     def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Train on one batch.
@@ -150,19 +188,25 @@ class Trainer:
         training, labels = self.training, labels_of(self.tasks, y)
         x = training.augmentation(x, self.variation).contiguous(memory_format=self.numerics.memory_format)
         x_adv = self.perturb(x, labels)
+        self.optimizer.zero_grad()
+        added = self.penalize(x, y)
         with self.numerics.autocast():
             clean = self.net.outputs(x) if training.loss.needs_clean else None
             adversarial = self.net.outputs(x_adv)
         terms = self.criterion(clean, adversarial, labels, progress=self.done / self.steps)
         loss, parts = terms.total, dict(terms.parts)
         if len(labels) > 1:
-            losses = [F.cross_entropy(*pair) for pair in zip(adversarial.logits[1:], labels[1:], strict=True)]
+            losses = [
+                F.cross_entropy(logits, label, label_smoothing=self.smoothing)
+                for logits, label in zip(adversarial.logits[1:], labels[1:], strict=True)
+            ]
             auxiliary = training.auxiliary_weight * torch.stack(losses).sum()
             loss, parts["auxiliary"] = loss + auxiliary, auxiliary.detach()
         if training.task_losses == "mean":
             loss = loss / len(labels)
-        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        for name, penalty in added.items():
+            loss, parts[name] = loss.detach() + penalty, penalty
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
@@ -179,6 +223,7 @@ class Trainer:
         """
         total, correct, seen = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
         parts: dict[str, Tensor] = {}
+        self.begin(number)
         self.net.train()
         with seeded_torch(derive_seed(self.seed, f"layers, epoch {number}"), self.device):
             for batch in images.batches(self.training.batch_size, order):
@@ -193,7 +238,9 @@ class Trainer:
         if not torch.isfinite(total):
             raise DivergedError(f"the training loss is {mean} in epoch {number}: diverged")
         means = {name: float(value) / seen for name, value in parts.items()}
-        return Epoch(number, self.training.epochs, lr, mean, float(correct) / seen, means)
+        scheduled = self.spec.scheduled(number)
+        accuracy = float(correct) / seen
+        return Epoch(number, self.training.epochs, lr, mean, accuracy, means, scheduled=scheduled)
 
     def state(self) -> Tree:
         """Return all that the next steps depend on; the twin follows the network."""
@@ -221,7 +268,10 @@ class Trainer:
         return {name: module for name, module in modules.items() if module is not None}
 
     def validate(self, images: Split) -> dict[str, float]:
-        """Return clean and robust accuracy on validation images, in float32."""
+        """Return clean and robust accuracy on validation images, in float32.
+
+        The ball is the spec's in every epoch, whatever its schedule says: epochs are compared by it.
+        """
         validation, attack = self.training.validation, self.training.attack
         some = images.first(validation.images)
         judge = Pgd(
