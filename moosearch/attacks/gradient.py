@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -17,6 +18,9 @@ from moosearch.registry import Count, NonNegative, Positive
 
 ObjectiveName = Literal["cross_entropy", "kl", "margin", "dlr"]
 Target = Literal["random", "least_likely"]
+
+STACK_ON_CPU = 2**17
+"""Numbers in a stack of images, up to which one float32 pass of all is faster on a CPU than several."""
 
 
 @torch.no_grad()
@@ -60,6 +64,45 @@ def pgd(
     return x_adv.detach()
 
 
+def stacking_pays(net: RobustNet, x: Tensor, times: int) -> bool:
+    """Whether one pass of several times (B, C, H, W) images is faster than as many passes."""
+    weight = next(net.trunk.parameters(), x)
+    exact_on_cpu = x.device.type == "cpu" and weight.dtype != torch.bfloat16
+    return not exact_on_cpu or times * x.numel() <= STACK_ON_CPU
+
+
+def smoothed(
+    objective: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    goal: Tensor,
+    noise: Sequence[Tensor],
+    *,
+    stacked: bool,
+) -> Tensor:
+    """Return the mean of an objective over noisy copies of images; its gradient is the mean of theirs.
+
+    Copies are brought into [0, 1], which is no part of the gradient: it is that at images, for every pixel.
+
+    Args:
+        objective: (N, C, H, W), (N, ...) goals -> (N,) values.
+        x: (B, C, H, W).
+        goal: (B, ...).
+        noise: What is added to each of the copies, (B, C, H, W).
+        stacked: Whether copies pass as one batch, or one after the other.
+
+    Returns:
+        (B,) means.
+
+    Source: Smilkov et al. 2017, SmoothGrad, section 3.
+    """
+    fixed = x.detach()
+    copies = [x + ((fixed + each).clamp_(0, 1) - fixed) for each in noise]
+    if stacked:
+        values = objective(torch.cat(copies), torch.cat([goal] * len(copies)))
+        return values.view(len(copies), len(x)).mean(dim=0)
+    return torch.stack([objective(copy, goal) for copy in copies]).mean(dim=0)
+
+
 SURE = 1e-4
 """Margin from which an image counts as fooling while it is looked for: rounding cannot take it back."""
 
@@ -80,6 +123,7 @@ def pgd_until_fooled(
     step: float,
     steps: int,
     norm: Norm = "linf",
+    ascend: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Walk as `pgd` does, each image until it is misclassified.
 
@@ -94,6 +138,8 @@ def pgd_until_fooled(
         step: Length of a step in the norm of the ball; a negative one descends.
         steps: Number of steps.
         norm: Norm of the ball.
+        ascend: What is ascended in place of the loss at the images: R of them, their goals and their (R,)
+            numbers in the batch -> (R,) values.
 
     Returns:
         (B, C, H, W) each image's first misclassified iterate, or its last one, and (B,) booleans: which of
@@ -107,9 +153,12 @@ def pgd_until_fooled(
     for number in range(steps + 1):
         ascends = number < steps
         x_adv.requires_grad = ascends
-        with torch.set_grad_enabled(ascends):
+        with torch.set_grad_enabled(ascends and ascend is None):
             logits = classify(x_adv)
             value = loss(logits, goal).sum()
+        if ascends and ascend is not None:
+            with torch.enable_grad():
+                value = ascend(x_adv, goal, walking).sum()
         gradient = torch.autograd.grad(value, x_adv)[0] if ascends else None
         x_adv = x_adv.detach()
         walks = ~fooled[walking]
@@ -279,17 +328,23 @@ class Pgd(IterativeAttack):
             clean image (the inner problem of TRADES), the ``margin`` of Carlini & Wagner, or ``dlr``, the
             difference of logits ratio of Croce & Hein (three classes or more).
         restarts: How often to start; in training the iterate with the largest objective is taken.
+        copies: Noisy copies of each image at every step, over which its gradient is averaged; more than one
+            need `noise`.
+        noise: Standard deviation of their Gaussian noise, in pixel units of [0, 1]; 0 for the gradient at the
+            image itself.
     """
 
     objective: ObjectiveName = "cross_entropy"
     restarts: Count = field(default=1, repr=False)
+    copies: Count = field(default=1, repr=False, metadata={"late": True})
+    noise: NonNegative = field(default=0.0, repr=False, metadata={"late": True})
     multitask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Check that the objective has a class to aim at, and that restarts differ.
+        """Check that the objective has a class to aim at, and that restarts and copies differ.
 
         Raises:
-            SpecError: The divergence has a target, or all restarts would be the same.
+            SpecError: The divergence has a target, or all restarts or all copies would be the same.
         """
         if self.objective == "kl" and self.targeted != "none":
             raise SpecError(
@@ -298,6 +353,8 @@ class Pgd(IterativeAttack):
             )
         if self.restarts > 1 and not self.random_start:
             raise SpecError(f"restarts: got {self.restarts} without random_start: all would be the same.")
+        if self.copies > 1 and self.noise == 0:
+            raise SpecError(f"copies: got {self.copies} without noise: all would be the same.")
 
     def check(self, *, classes: int, shape: tuple[int, ...]) -> None:
         """Check that a network of K classes on (C, H, W) images can be attacked.
@@ -314,14 +371,15 @@ class Pgd(IterativeAttack):
         best, highest = x, torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(self.restarts):
             start, goal = self._start(x, generator), self._goal(net, x, labels, generator)
-            x_adv = self.walk(lambda images, goal=goal: loss(net(images), goal), x, start)  # type: ignore[misc]
+            value = partial(self._value, net, x, generator, goal=goal)
+            x_adv = self.walk(value, x, start)
             if self.restarts == 1:
                 return x_adv
             with torch.no_grad():
-                value = loss(net(x_adv), goal) * (1 if self.targeted == "none" else -1)
-            better = value > highest
+                reached = loss(net(x_adv), goal) * (1 if self.targeted == "none" else -1)
+            better = reached > highest
             best = torch.where(better.view(-1, 1, 1, 1), x_adv, best)
-            highest = torch.where(better, value, highest)
+            highest = torch.where(better, reached, highest)
         return best
 
     def seek(
@@ -345,6 +403,7 @@ class Pgd(IterativeAttack):
                 step=self.step if self.targeted == "none" else -self.step,
                 steps=self.steps,
                 norm=self.norm,
+                ascend=partial(self._value_of, net, x, generator, chosen) if self.noise > 0 else None,
             )
             # What an earlier start left just beyond the boundary is not given up for nothing.
             better = fooled if number else slice(None)
@@ -353,6 +412,49 @@ class Pgd(IterativeAttack):
             if not len(left):
                 break
         return found
+
+    def _value(
+        self, net: RobustNet, x: Tensor, generator: Generator, images: Tensor, *, goal: Tensor
+    ) -> Tensor:
+        """Return what is ascended at (B, C, H, W) images in the balls around x: (B,)."""
+        if self.noise == 0:
+            return LOSSES[self.objective](net(images), goal)
+        everyone = torch.arange(len(x), device=x.device)
+        return self._value_of(net, x, generator, everyone, images, goal, everyone)
+
+    def _value_of(
+        self,
+        net: RobustNet,
+        x: Tensor,
+        generator: Generator,
+        chosen: Tensor,
+        images: Tensor,
+        goal: Tensor,
+        walking: Tensor,
+    ) -> Tensor:
+        """Return what is ascended at some images of a batch, over noisy copies: (R,).
+
+        Args:
+            net: The network.
+            x: (B, C, H, W) the batch. Noise is drawn for all of it.
+            generator: Source of the noise.
+            chosen: Numbers of images in the batch.
+            images: (R, C, H, W) where some of these are by now.
+            goal: (R, ...) theirs.
+            walking: (R,) which of the chosen they are.
+        """
+        loss, classify, rows = LOSSES[self.objective], connected(net), chosen[walking]
+        noise = [
+            self.noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)[rows]
+            for _ in range(self.copies)
+        ]
+        return smoothed(
+            lambda points, goals: loss(classify(points), goals),
+            images,
+            goal,
+            noise,
+            stacked=self.mode == "eval" and stacking_pays(net, images, self.copies),
+        )
 
     def _start(self, x: Tensor, generator: Generator) -> Tensor:
         """Return where to start: (B, C, H, W) -> (B, C, H, W)."""

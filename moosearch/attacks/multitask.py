@@ -9,14 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from moosearch.attacks.attack import ATTACKS
-from moosearch.attacks.gradient import IterativeAttack, cross_entropy
+from moosearch.attacks.gradient import IterativeAttack, cross_entropy, stacking_pays
 from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
 from moosearch.models.network import RobustNet
 from moosearch.registry import Number
-
-STACK_ON_CPU = 2**17
-"""Numbers in a stack of images, up to which one float32 pass of all is faster on a CPU than one a task."""
 
 
 @ATTACKS.register("mta")
@@ -104,17 +101,15 @@ class Mixed(IterativeAttack):
         tasks = list(zip(range(len(net.heads)), goals, strict=True))
         centers = torch.cat([x] * len(tasks))  # unlike repeat, it keeps the memory format
         starts = self.start(centers, generator)
-        at_once = len(tasks) if self._stacks(net, centers) else 1
+        at_once = len(tasks) if self._stacks(net, x, len(tasks)) else 1
         groups = [tasks[i : i + at_once] for i in range(0, len(tasks), at_once)]
         slices = zip(groups, centers.chunk(len(groups)), starts.chunk(len(groups)), strict=True)
         moved = [self.walk(_losses_of(net, group), center, start) for group, center, start in slices]
         return torch.cat(moved).view(len(tasks), *x.shape) - x
 
-    def _stacks(self, net: RobustNet, stack: Tensor) -> bool:
+    def _stacks(self, net: RobustNet, x: Tensor, tasks: int) -> bool:
         if self.execution == "auto" and self.mode == "eval":
-            weight = next(net.trunk.parameters(), stack)
-            exact_on_cpu = stack.device.type == "cpu" and weight.dtype != torch.bfloat16
-            return not exact_on_cpu or stack.numel() <= STACK_ON_CPU
+            return stacking_pays(net, x, tasks)
         return self.execution == "stacked"
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from moosearch.attacks import multitask, perturb
+from moosearch.attacks import gradient, perturb
 from moosearch.attacks.ball import uniform_start
 from moosearch.attacks.gradient import Pgd, pgd, wrong_class
 from moosearch.attacks.multitask import Mixed, Mta, mixing_weights
@@ -172,7 +172,7 @@ def test_execution_decides_how_many_images_are_attacked_at_once(options, sizes):
 def test_large_stacks_are_not_built_on_a_cpu(monkeypatch):
     numbers = 3 * images().numel()
     for limit, sizes in ((numbers, [15]), (numbers - 1, [5] * 3)):
-        monkeypatch.setattr(multitask, "STACK_ON_CPU", limit)
+        monkeypatch.setattr(gradient, "STACK_ON_CPU", limit)
         assert sizes_of_batches(smooth_net(), Mixed(steps=1), images(), labels_of(TASKS, Y)) == sizes
 
 
