@@ -20,6 +20,7 @@ from moosearch.attacks import Attack, Norm, Threat, seek
 from moosearch.attacks.attack import connected
 from moosearch.attacks.autoattack import Square
 from moosearch.attacks.ball import BALLS, uniform_start
+from moosearch.attacks.bpda import seen_through
 from moosearch.attacks.gradient import Fgsm, ObjectiveName, Pgd, cross_entropy, margin
 from moosearch.attacks.noise import Noise
 from moosearch.attacks.transfer import Transfer
@@ -75,8 +76,9 @@ EXPLANATIONS = {
     "flat_loss": (
         "Raised if a step of a quarter of the radius along its gradient brings the margin less than a tenth "
         "of what the gradient promises: the loss is rough at the scale of the attack, and its gradient is "
-        "local noise. Use attacks that average gradients over the neighborhood, and Square; look for a layer "
-        "of steep steps or high frequencies."
+        "local noise. What an input layer such as bit depth takes of the step counts only if a gradient that "
+        "passes the layer unchanged gets more through. Use attacks that average gradients over the "
+        "neighborhood, and Square; look for a layer of steep steps or high frequencies."
     ),
     "random_output": (
         "Raised if the same image twice gives different logits: the network draws random numbers. An attack "
@@ -203,6 +205,13 @@ class _Part:
             logits: Tensor = self.net(self.x)
         return logits
 
+    @torch.no_grad()
+    def guarded(self, x: Tensor) -> Tensor:
+        """Return what its input layers make of images, always in the same draw: (B, C, H, W) -> the same."""
+        with seeded_torch(derive_seed(self.seed, "draw"), x.device):
+            guarded: Tensor = self.net.guard(x)
+        return guarded
+
     def under(self, attack: Attack, some: Tensor | None = None) -> Tensor:
         """Return the (B, K) logits of what an attack makes of the images marked, by default all."""
         rows = torch.ones_like(self.y) if some is None else some
@@ -285,13 +294,29 @@ def _of_gradients(part: _Part, threat: Threat) -> dict[str, Tensor]:
     generator = torch_generator(derive_seed(part.seed, "neighbor"), x.device)
     neighbor = ball.project(uniform_start(part.x, threat.eps, generator, norm=threat.norm))
 
-    direction = ball.direction(gradient, out=torch.empty_like(gradient))
-    ahead = ball.project(part.x + threat.eps / 4 * direction)
-    promised = (gradient * (ahead - part.x)).flatten(1).sum(dim=1)
-    kept = margin(part.logits(ahead), part.y) - margin(part.clean, part.y)
+    with seen_through(part.twin):
+        (past_guard,) = torch.autograd.grad(margin(connected(part.twin)(x), part.y).sum(), x)
+    before = margin(part.clean, part.y)
+
+    def ahead(along: Tensor) -> tuple[Tensor, Tensor]:
+        """Go a quarter of the radius along a gradient: the images there, and the margin won."""
+        direction = ball.direction(along, out=torch.empty_like(along))
+        there = ball.project(part.x + threat.eps / 4 * direction)
+        return there, margin(part.logits(there), part.y) - before
+
+    def broken(along: Tensor, step: Tensor) -> Tensor:
+        """Mark the images where a gradient promises much more of a step than what is won."""
+        promised = (along * step).flatten(1).sum(dim=1)
+        return (won < GAIN * promised) & (GAIN * promised > part.rounding)
+
+    there, won = ahead(gradient)
+    _, won_past_guard = ahead(past_guard)
+    # What an input layer takes of a step is no fault of the gradient, unless another one gets more through.
+    better = won_past_guard - won > GAIN * won.abs() + part.rounding
+    behind = broken(past_guard, part.guarded(there) - part.guarded(part.x))
     return {
         "zero_gradient": blind & part.changed(part.logits(neighbor)),
-        "flat_loss": (kept < GAIN * promised) & (GAIN * promised > part.rounding),
+        "flat_loss": broken(gradient, there - part.x) & (behind | better),
     }
 
 
