@@ -1,0 +1,198 @@
+"""Detect: adversarial images, by feature squeezing, before trained candidates and exported models."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich import box
+from rich.table import Table
+
+from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, err, out
+from moosearch.cli.bar import measuring
+
+
+@app.command()
+def detect(
+    folder: Annotated[Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")],
+    attacks: Annotated[
+        str | None,
+        typer.Option(
+            "--attacks",
+            help="By name; fgsm,pgd20,deepfool,cw if not given. They do not know of the detector; an "
+            "adaptive attack, which does, is always run.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    squeezers: Annotated[
+        str | None,
+        typer.Option(
+            "--squeezers",
+            help="Input defenses; '{name: bit_depth, bits: 1}, {name: median_filter, size: 2}' if not given, "
+            "with 5 bits for color.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    fpr: Annotated[
+        float, typer.Option("--fpr", help="Share of legitimate images that may be rejected, in (0, 1).")
+    ] = 0.05,
+    pick: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pick",
+            help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
+            metavar="RULE",
+        ),
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
+    ] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", help="linf or l2; the campaign's if not given.")
+    ] = None,
+    surrogate: Annotated[
+        Path | None, typer.Option("--surrogate", help="An exported folder, for the attack transfer.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Images of your own, as `moosearch evaluate` takes them: every second one sets the "
+            "threshold.",
+        ),
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", help="How many test images, the first ones; 0 for all.", min=0)
+    ] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch",
+            help="Images at a time, the bound on memory; 0 for 512 small ones. Random starts depend on it.",
+            min=0,
+        ),
+    ] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the attacks; the campaign's if not given.", min=0)
+    ] = None,
+    csv: CsvOption = False,
+    as_json: JsonOption = False,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Draw ROC curves and scores, and write them to this folder.")
+    ] = None,
+) -> None:
+    """Detect adversarial images by feature squeezing, and attack the detector too (Xu et al. 2018)."""
+    from moosearch.campaign import detection, detection_plots, figures
+
+    check_one_format(csv=csv, as_json=as_json)
+    with _interruptible(folder), measuring() as bar:
+        found = detection.detect(
+            folder,
+            attacks=detection.USUAL if attacks is None else attacks,
+            squeezers=squeezers,
+            fpr=fpr,
+            rules=pick or ["knee"],
+            eps=eps,
+            norm=norm,  # type: ignore[arg-type]
+            surrogate=surrogate or "",
+            data=data,
+            images=images,
+            batch=batch,
+            seed=seed,
+            progress=lambda candidate, what, done, total: bar(f"{candidate} {what}", done, total),
+        )
+    frame = pd.concat([each.table() for each in found], ignore_index=True)
+    if csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    elif as_json:
+        typer.echo(frame.to_json(orient="records", indent=2, double_precision=15))
+    else:
+        for each in found:
+            _print(each)
+    err.print(f"written to {folder / 'evaluations'}", soft_wrap=True)
+    if to is not None:
+        for each in found:
+            name = f"detection-{each.conditions['candidate']}"
+            path = figures.save(to, name, detection_plots.curves, each)
+            err.print(f"written to {path}, with a PDF beside it", soft_wrap=True)
+
+
+def _print(found: Any) -> None:
+    """Print a candidate's table, and what must be said of it."""
+    told, table = found.conditions, found.table()
+    kind = f"images of {told['data']}" if told["data"] is not None else "test images"
+    title = f"{told['candidate']}: {told['images']} {kind}, {told['norm']} eps {told['eps']:.4g}"
+    out.print(_table(table.to_dict("records"), title))
+    legitimate, wrong = told["false_positives"], told["wrong_rejected"]
+    lines = [
+        f"squeezers: {table['squeezers'].iloc[0]}; a score above {told['threshold']:.4g} is rejected, set on "
+        f"{told['threshold_images']} legitimate images for a false-positive rate of {told['fpr']:g}",
+        f"clean images rejected: {legitimate['count']} of {legitimate['of']} that are classified rightly"
+        f"{_interval(legitimate)}, {wrong['count']} of {wrong['of']} others",
+        *(f"! {name}: {entry['doubt']}" for name, entry in found.attacks.items() if entry["doubt"]),
+        "believe adaptive: it attacks network and detector, as whoever knows of the detector would; the "
+        "others attack the network alone, and say what becomes of attackers who do not know",
+    ]
+    for line in lines:
+        out.print(line, soft_wrap=True)
+
+
+def _table(rows: list[dict[Any, Any]], title: str) -> Table:
+    """Return a table with a row an attack."""
+    table = Table(
+        title=title,
+        caption="detected: rejected, of the images that fool; failed: of those that do not\n"
+        "accuracy: of all images; with detector: right and accepted if clean,\n"
+        "right or rejected if attacked",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("attack", overflow="fold")
+    for name in ("fooled", "detected", "95 % interval", "failed", "AUC", "accuracy", "with\ndetector"):
+        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
+    for row in rows:
+        if row["attack"] == "worst_case":
+            table.add_section()
+        attacked = not pd.isna(row["attacked"])
+        table.add_row(
+            "worst case" if row["attack"] == "worst_case" else row["attack"],
+            f"{row['fooled']}/{row['attacked']}" if attacked else "",
+            _number(row["detection_rate"]),
+            f"{row['detection_low']:.4f} to {row['detection_high']:.4f}"
+            if attacked and row["fooled"]
+            else "",
+            f"{row['failed_detected'] / row['failed']:.4f}" if attacked and row["failed"] else "",
+            _number(row["auc"]),
+            _number(row["accuracy"]),
+            _number(row["defended_accuracy"]),
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    """Write a number, and nothing where there is none."""
+    return "" if value is None or pd.isna(value) else f"{value:.4f}"
+
+
+def _interval(entry: Any) -> str:
+    """Write a rate with its interval, and nothing where there is none."""
+    if entry["rate"] is None:
+        return ""
+    low, high = entry["interval"]
+    return f" ({entry['rate']:.4f}, 95 % interval {low:.4f} to {high:.4f})"
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C end it with a word on what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted: the attacks that were finished are in {folder / 'evaluations'}.", soft_wrap=True
+        )
+        raise typer.Exit(130) from None
