@@ -158,8 +158,13 @@ def check_schedules(spec: "CandidateSpec") -> None:
         here = path.startswith(tuple(f"{root}." for root in ROOTS))
         if path in known:
             raise SpecError(f"{place}: got '{path}', which no schedule can change. {nearest(path, free)}")
-        if schedule.optional and here and _possible(type(spec), spec, path.split(".")):
-            continue
+        if here and _possible(type(spec), spec, path.split(".")):
+            if schedule.optional:
+                continue
+            raise SpecError(
+                f"{place}: got '{path}', but no number stands there: another plug-in was chosen. With "
+                f"`optional: true` the schedule does nothing then. {nearest(path, free)}"
+            )
         raise SpecError(f"{place}: got '{path}', but no number stands there. {nearest(path, free)}")
     if any(schedule.parameter.startswith("training.loss.") for schedule in schedules):
         with seeded_torch(0):

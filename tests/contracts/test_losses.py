@@ -1,6 +1,7 @@
 """What every loss promises. A new plug-in is covered as soon as it is registered."""
 
 import copy
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 from moosearch.losses import LOSSES, Criterion, Loss
+from moosearch.losses.loss import smooths
 from moosearch.models.network import Outputs
-from moosearch.registry import build, to_tree
+from moosearch.registry import build, field_hints, to_tree
 from moosearch.seeding import seeded_torch, torch_generator
 
 HINT = Annotated[Loss, LOSSES]
@@ -258,3 +260,36 @@ def test_a_step_draws_no_random_numbers(loss, progress):
 
 def test_fields_round_trip_through_plain_data(loss):
     assert build(HINT, to_tree(loss, HINT)) == loss
+
+
+def test_it_follows_other_numbers_and_keeps_its_parameters(loss):
+    """A schedule may change its numbers from epoch to epoch, all but those that it calls fixed."""
+    criterion, (x, x_adv, y), net = criterion_of(loss), batch(), network()
+    before = dict(criterion.named_parameters())
+    clean, adversarial = net.outputs(x), net.outputs(x_adv)
+    expected = criterion(clean, adversarial, labels_of(y)).total
+    criterion.follow(loss, smoothing=0.0)
+    assert torch.equal(criterion(clean, adversarial, labels_of(y)).total, expected)
+    assert all(parameter is before[name] for name, parameter in criterion.named_parameters())
+    numbers = [
+        name
+        for name in field_hints(type(loss))
+        if isinstance(getattr(loss, name), float) and name not in getattr(loss, "fixed", ())
+    ]
+    for name in numbers:
+        other = replace(loss, **{name: 0.95 * getattr(loss, name)})
+        criterion.follow(other, smoothing=0.0)
+        for progress in PHASES:
+            found = criterion(clean, adversarial, labels_of(y), progress=progress).total
+            again = criterion_of(other)(clean, adversarial, labels_of(y), progress=progress).total
+            assert torch.equal(found, again), name
+
+
+def test_it_smooths_labels_where_it_says_so(loss):
+    criterion, (x, x_adv, y), net = criterion_of(loss), batch(), network()
+    clean, adversarial = net.outputs(x), net.outputs(x_adv)
+    before = criterion(clean, adversarial, labels_of(y)).total
+    if not smooths(loss):
+        pytest.skip("has no cross-entropy")
+    criterion.follow(loss, smoothing=0.3)
+    assert criterion(clean, adversarial, labels_of(y)).total != before
