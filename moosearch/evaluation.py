@@ -45,6 +45,9 @@ class ObjectiveInfo:
         unit: Unit of the values, such as ``"fraction"`` or ``"FLOP"``.
         ideal: The best conceivable value (1 for accuracies, 0 for costs).
         reference: The coordinate of the hypervolume's reference point, fixed when the campaign starts.
+        tolerance: By what share positive values may differ and still be alike in dominance. Values are put
+            into boxes, each wider than the one before it by this share; those of one box are equal, see
+            `moosearch.pareto.dominance.boxed`. With 0 every value is for itself.
     """
 
     key: str
@@ -52,6 +55,7 @@ class ObjectiveInfo:
     unit: str
     ideal: float
     reference: float
+    tolerance: float = 0.0
 
 
 _CONSTRAINT = re.compile(r"\s*([\w.-]+)\s*(<=|>=)\s*(\S+)\s*")
@@ -113,7 +117,8 @@ class Evaluation:
         metrics: Other measured values, such as those that only constraints need.
         violations: Constraint (as text) -> violation, <= 0 where kept.
         seconds: Wall-clock seconds by part of the work.
-        provenance: Seed, device and package versions of the run.
+        provenance: Seed, device and package versions of the run; ``noise``, the coefficient of variation of
+            what was measured in time, by key.
         error: The traceback of a failed candidate.
         failure: What kind of failure it was; empty when complete.
         attempts: How often it was tried.

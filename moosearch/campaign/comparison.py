@@ -93,7 +93,11 @@ class Comparison:
     @property
     def scale(self) -> str:
         """Say in which box hypervolumes and IGD+ are measured."""
-        ends = [f"{o.key} from {o.ideal:g} to {o.reference:,.6g}" for o in self.objectives]
+        ends = [
+            f"{o.key} from {o.ideal:g} to {o.reference:,.6g}"
+            + (f", in boxes of {o.tolerance:.2%}" if o.tolerance else "")
+            for o in self.objectives
+        ]
         own = all(
             (o.ideal, o.reference) == (mine.ideal, mine.reference)
             for entry in self.entries
@@ -204,12 +208,13 @@ def _ordered(header: Header, objectives: Sequence[ObjectiveInfo]) -> list[Object
 
 
 def _common(all_of_them: Sequence[Sequence[ObjectiveInfo]]) -> tuple[ObjectiveInfo, ...]:
-    """Return objectives whose box holds those of all campaigns."""
+    """Return objectives whose box holds those of all campaigns, with the widest tolerance of any."""
     found = []
     for same in zip(*all_of_them, strict=True):
         best, worst = (max, min) if same[0].sense == "maximize" else (min, max)
         ideal, reference = best(o.ideal for o in same), worst(o.reference for o in same)
-        found.append(replace(same[0], ideal=ideal, reference=reference))
+        tolerance = max(o.tolerance for o in same)
+        found.append(replace(same[0], ideal=ideal, reference=reference, tolerance=tolerance))
     return tuple(found)
 
 
@@ -236,10 +241,13 @@ def _check_same(
 
 
 def _measured(header: Header, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the meaning of a campaign's numbers: objectives by key, and the dataset."""
+    """Return what decides the meaning of a campaign's numbers: objectives by key, and the dataset.
+
+    A tolerance is no part of it: it decides who dominates whom.
+    """
     specs = tree["campaign"]["objectives"]
     objectives = {
-        info.key: {"sense": info.sense, "unit": info.unit, **spec}
+        info.key: {"sense": info.sense, "unit": info.unit, **spec, "tolerance": None}
         for info, spec in zip(header.objectives, specs, strict=True)
     }
     dataset = tree["candidate"].get("dataset", {})

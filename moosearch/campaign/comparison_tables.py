@@ -15,7 +15,7 @@ from moosearch.campaign.tables import plain, records
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto import Front, hypervolume
 from moosearch.pareto.attainment import attainment_surface
-from moosearch.pareto.dominance import Array, to_losses
+from moosearch.pareto.dominance import Array, exact, to_losses
 from moosearch.pareto.indicators import coverage, igd_plus
 from moosearch.pareto.significance import compare_many, compare_two, effect_word, holm
 
@@ -267,7 +267,14 @@ class Measured:
         settings = self.comparison.settings
         return {
             "objectives": [
-                {"key": o.key, "sense": o.sense, "unit": o.unit, "ideal": o.ideal, "reference": o.reference}
+                {
+                    "key": o.key,
+                    "sense": o.sense,
+                    "unit": o.unit,
+                    "ideal": o.ideal,
+                    "reference": o.reference,
+                    "tolerance": o.tolerance,
+                }
                 for o in self.comparison.objectives
             ],
             "campaigns": records(self.campaigns),
@@ -326,7 +333,7 @@ def _too_few(pairs: pd.DataFrame) -> list[str]:
 
 
 def _projected(front: Front, across: ObjectiveInfo, up: ObjectiveInfo) -> Array:
-    return to_losses(front.members, [across, up])
+    return to_losses(front.members, exact([across, up]))
 
 
 def _history(entry: Entry, objectives: Sequence[ObjectiveInfo]) -> Array:

@@ -72,6 +72,12 @@ class Header:
     generations: int
     seed: int
 
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain data: a tolerance of 0 is left out, as an older version stored none."""
+        tree = dataclasses.asdict(self)
+        objectives = [{k: v for k, v in o.items() if k != "tolerance" or v} for o in tree["objectives"]]
+        return tree | {"objectives": objectives}
+
 
 class Ledger:
     """Evaluations of one campaign: append, look up, iterate."""
@@ -108,7 +114,7 @@ class Ledger:
             DamagedError: The study is ours, and not as it was stored.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        stored = json.loads(json.dumps(dataclasses.asdict(header) | {"format": FORMAT}))
+        stored = json.loads(json.dumps(header.to_tree() | {"format": FORMAT}))
         opened = storage.open(writing=True)
         with opening(storage.shown):
             names = optuna.get_all_study_names(opened)

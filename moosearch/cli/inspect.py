@@ -173,7 +173,8 @@ def validate(
     out.print(table)
     objectives = Table("objective", "sense", "unit", "reference point")
     for info in plan.objectives:
-        objectives.add_row(info.key, info.sense, info.unit, value_text(info.reference))
+        alike = f", alike within {info.tolerance:.3g}" if info.tolerance else ""
+        objectives.add_row(info.key, info.sense, f"{info.unit}{alike}", value_text(info.reference))
     out.print(objectives)
     for constraint in plan.constraints:
         out.print(f"constraint: {constraint}")

@@ -144,7 +144,7 @@ def in_units(amount: str, values: Sequence[float], place: Place) -> float:
 
 
 def _knee(front: Front) -> tuple[int, str]:
-    heights = decision.heights(front.losses)
+    heights = decision.heights(front.exact_losses)
     index = int(np.argmin(heights))
     kept = 1 - heights[index] / len(front.objectives)
     mean = 1 - heights.mean() / len(front.objectives)
@@ -153,7 +153,7 @@ def _knee(front: Front) -> tuple[int, str]:
 
 
 def _tradeoff(front: Front) -> tuple[int, str]:
-    ratios = decision.tradeoffs(front.losses)
+    ratios = decision.tradeoffs(front.exact_losses)
     index = int(np.argmax(ratios))
     if np.isinf(ratios[index]):
         return index, "no other member gains anything"
@@ -165,7 +165,7 @@ def _tradeoff(front: Front) -> tuple[int, str]:
 
 def _best(front: Front, key: str) -> tuple[int, str]:
     column = _column(front, key)
-    losses = front.losses[:, column]
+    losses = front.exact_losses[:, column]
     index = int(np.argmin(losses))
     word = _best_word(front.objectives[column])
     reason = f"the {word} {key}, {value_text(front.members[index].objectives[key])}"
@@ -183,7 +183,7 @@ def _weighted(front: Front, name: str, given: str, *, named: bool) -> tuple[int,
     weights = _weights(front, name, given) if named else dict.fromkeys((o.key for o in front.objectives), 1.0)
     keys = [info.key for info in front.objectives]
     importances = [weights.get(key, 0.0) for key in keys]
-    losses = front.losses
+    losses = front.exact_losses
     measure = {
         "asf": decision.achievements,
         "pseudo_weights": decision.mismatches,
@@ -240,7 +240,7 @@ def _lexicographic(front: Front, given: str, *, named: bool) -> tuple[int, str]:
     order = [*asked, *(key for key in keys if key not in asked)]
     tolerances = [_tolerance(front, key, asked.get(key), place.child(key)) for key in order]
     columns = [keys.index(key) for key in order]
-    losses = front.losses
+    losses = front.exact_losses
     scales = [abs(front.objectives[column].ideal - front.objectives[column].reference) for column in columns]
     sizes = [tolerance / scale for tolerance, scale in zip(tolerances, scales, strict=True)]
     stages = decision.lexicographic(losses, columns, sizes)

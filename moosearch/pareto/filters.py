@@ -59,5 +59,5 @@ def thin(front: Front, epsilons: float | str) -> Front:
         amount = given.get(info.key, "0") or ""
         size = in_units(amount, [e.objectives[info.key] for e in front], place.child(info.key))
         sizes.append(size / abs(info.ideal - info.reference))
-    kept = decision.thinned(front.losses, sizes)
+    kept = decision.thinned(front.exact_losses, sizes)
     return Front(tuple(front.members[row] for row in kept), front.objectives)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moosearch.evaluation import Evaluation, ObjectiveInfo
-from moosearch.pareto.dominance import Array, non_dominated, to_losses
+from moosearch.pareto.dominance import Array, exact, non_dominated, to_losses
 from moosearch.pareto.hypervolume import hypervolume
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ ROWS = 30
 @dataclass(frozen=True, repr=False)
 class Front:
     """Non-dominated, feasible evaluations, best first in the first objective.
+
+    Those that are alike in every objective, within tolerances, are all members. A rule that chooses one goes
+    by the values as they were measured.
 
     Attributes:
         members: The evaluations.
@@ -58,8 +61,13 @@ class Front:
 
     @property
     def losses(self) -> Array:
-        """(N, J) scaled losses of the members."""
+        """(N, J) scaled losses of the members, as dominance compares them."""
         return to_losses(self.members, self.objectives)
+
+    @property
+    def exact_losses(self) -> Array:
+        """(N, J) scaled losses of the members as they were measured, whatever the tolerances."""
+        return to_losses(self.members, exact(self.objectives))
 
     def hypervolume(self) -> float:
         """Return the dominated share of the box between ideal and reference point, in [0, 1]."""

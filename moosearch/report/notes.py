@@ -28,11 +28,12 @@ def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
     chosen = _chosen(front)
     rivals = _dominating(campaign, evaluations)
     origins = _origins(campaign)
+    alike = _tolerances(campaign)
     notes = {}
     for evaluation in evaluations:
         identity = evaluation.candidate.id
         member = None if confirmation is None else confirmation.member(identity)
-        word, lines = _standing(evaluation, chosen.get(identity), rivals.get(identity))
+        word, lines = _standing(evaluation, chosen.get(identity), rivals.get(identity), alike)
         origin = next((o for genome, o in origins if genome == dict(evaluation.candidate.genome)), "")
         lines += ["", f"A first individual: {_escaped(origin)}."] if origin else []
         lines += _measured(campaign, evaluation, member)
@@ -109,8 +110,15 @@ def _origins(campaign: Campaign) -> list[tuple[dict[str, object], str]]:
     return [(without_origin(recipe), str(recipe.get(FROM) or "of the file")) for recipe in recipes]
 
 
+def _tolerances(campaign: Campaign) -> str:
+    """Say where values that differ count as equal; nothing where they nowhere do."""
+    tolerant = [info for info in campaign.header.objectives if info.tolerance]
+    told = ", ".join(f"{info.key} in boxes of {info.tolerance:.2%}" for info in tolerant)
+    return f" ({told})" if told else ""
+
+
 def _standing(
-    evaluation: Evaluation, chosen: tuple[str, str] | None, rival: str | None
+    evaluation: Evaluation, chosen: tuple[str, str] | None, rival: str | None, alike: str
 ) -> tuple[str, list[str]]:
     if evaluation.status == "failed":
         return "failed", []
@@ -119,8 +127,8 @@ def _standing(
         told = ", ".join(f"`{text}` by {violation:.2%} of the bound" for text, violation in broken.items())
         return "infeasible", [f"It breaks {told}."]
     if rival is not None:
-        return "dominated", [f"`{rival}` is at least as good in every objective, and better in one."]
-    why = ["No other candidate is at least as good in every objective and better in one."]
+        return "dominated", [f"`{rival}` is at least as good in every objective, and better in one{alike}."]
+    why = [f"No other candidate is at least as good in every objective and better in one{alike}."]
     return "front", why + (["", "Chosen by **{}**: {}.".format(*chosen)] if chosen else [])
 
 
