@@ -13,18 +13,18 @@ from typing import Annotated, Any
 from moosearch.algorithms import SearchProblem
 from moosearch.attacks import Attack, Threat
 from moosearch.attacks.suite import check_attacks, named_attacks
+from moosearch.campaign.corners import Corner, Corners, Cost, at
 from moosearch.campaign.initial import complete, genomes, without_origin
 from moosearch.campaign.spec import CampaignSpec, FileSpec
 from moosearch.data import Dataset
-from moosearch.errors import DataUnavailableError, Place, SpecError, nearest
+from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
 from moosearch.evaluators import Exam, Work
-from moosearch.models import RobustNet
 from moosearch.registry import build, check_fields, to_tree
 from moosearch.seeding import derive_seed
 from moosearch.space import Choice, SearchSpace
 from moosearch.space.files import Document
-from moosearch.training import OBJECTIVES, CandidateSpec, Objective, Subject, key_of
+from moosearch.training import OBJECTIVES, CandidateSpec, Objective, key_of
 from moosearch.training.objectives import RobustAccuracy
 
 
@@ -257,44 +257,35 @@ def _constraints(
     return tuple(constraints), tuple(metrics.values())
 
 
-MARGIN = {"counted": 1.1, "timed": 2.0}
-"""How far the reference point lies beyond the dearest corner: at it, a candidate would count for nothing."""
-
-
 def _objectives(
     spec: CampaignSpec, space: SearchSpace, keys: list[str], place: Place
 ) -> tuple[tuple[ObjectiveInfo, ...], int, tuple[Dataset, ...]]:
-    """Build the corners of the space; a tenth more than the dearest of them is the reference of a cost."""
-    timed = any(objective.kind == "timed" for objective in spec.objectives)
-    dearest = dict.fromkeys(keys, 0.0)
-    corners, datasets, networks = space.corners(), [], set()
-    for genome in corners:
-        here = place.child("candidate")
-        built = _corner(space, genome, here)
-        shape, tasks = built.dataset.shape, built.dataset.tasks
+    """Build the corners of the space, and complete the reference point by what the dearest of them cost."""
+    corners, datasets = [], []
+    candidate, campaign = place.child("candidate"), place.child("campaign")
+    for genome in space.corners():
+        built = _corner(space, genome, candidate)
+        corners.append(Corner(built, space.candidate(genome).genome))
         if built.dataset not in datasets:
             datasets.append(built.dataset)
-            _check_attacks(spec, built.dataset, place.child("campaign").child("objectives"))
-        network = (built.architecture, built.defenses, shape, tuple(task.size for task in tasks))
-        if network in networks:  # corners that differ in training alone
-            continue
-        networks.add(network)
-        net = _network(built, space.candidate(genome).genome, here, device="cpu" if timed else "meta")
-        subject = Subject(net, None, tasks, shape, 0)
-        for key, objective in zip(keys, spec.objectives, strict=True):
-            if objective.kind != "fraction":
-                dearest[key] = max(dearest[key], objective.measure(subject))
+            _check_attacks(spec, built.dataset, campaign.child("objectives"))
+    costs = {
+        key: Cost(objective, campaign.child("objectives").child(index), key in spec.reference_point)
+        for index, (key, objective) in enumerate(zip(keys, spec.objectives, strict=True))
+        if objective.kind != "fraction"
+    }
+    worst = Corners(corners, candidate, gpu=spec.resources.gpus != 0).references(costs)
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):
         ideal = 1.0 if objective.sense == "maximize" else 0.0
-        worst = 1.0 - ideal if objective.kind == "fraction" else MARGIN[objective.kind] * dearest[key]
-        reference = spec.reference_point.get(key, worst)
+        reference = spec.reference_point.get(key, worst.get(key, 1.0 - ideal))
         maximize = objective.sense == "maximize"
         if not (reference < ideal if maximize else reference > ideal) or not math.isfinite(reference):
             side = "below" if maximize else "above"
-            here = place.child("campaign").child("reference_point").child(key)
+            here = campaign.child("reference_point").child(key)
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
-        infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference))
+        tolerance = getattr(objective, "tolerance", 0.0)  # a plug-in of a user's own may have none
+        infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference, tolerance))
     return tuple(infos), len(corners), tuple(datasets)
 
 
@@ -318,27 +309,4 @@ def _corner(space: SearchSpace, genome: Genome, place: Place) -> CandidateSpec:
     except SpecError as error:
         genes = space.genes()
         choices = {p: v for p, v in candidate.genome.items() if isinstance(genes[p], Choice)}
-        raise SpecError(f"{error}{_at(choices)}") from None
-
-
-def _network(built: CandidateSpec, genome: Genome, place: Place, *, device: str) -> RobustNet:
-    """Build the network of a corner; a refusal names the genes that led to it.
-
-    On the device ``meta`` tensors hold no numbers: a network of any size is built and counted in no time.
-    """
-    import torch
-
-    try:
-        with torch.device(device):
-            return built.build_network(seed=0).eval()
-    except DataUnavailableError:
-        raise
-    except Exception as error:  # whatever torch says of sizes that it cannot build
-        widths = {p: v for p, v in genome.items() if p.startswith("architecture")}
-        message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"
-        raise place.child("architecture").error(f"{message}{_at(widths)}") from None
-
-
-def _at(genome: Genome) -> str:
-    values = ", ".join(f"{path}={value}" for path, value in genome.items())
-    return f" (at {values})" if values else ""
+        raise SpecError(f"{error}{at(choices)}") from None

@@ -19,7 +19,8 @@ from moosearch.losses import LOSSES
 from moosearch.models import ARCHITECTURES, DENOISERS, INPUT_DEFENSES
 from moosearch.registry import Count, NonNegative, Number, Registry
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective
-from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
+from moosearch.training.costs import Flops
+from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
 
 
 @dataclass(frozen=True)

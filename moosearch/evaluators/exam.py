@@ -53,16 +53,14 @@ def sit(
         seed: Seed of the attacks, the same for all networks.
 
     Returns:
-        Confirmed values by objective: of a robust accuracy the worst case over the suite in each of its
-        threats, of another accuracy what it measures on the images. And the judgment: ``images``, ``clean``
-        (a share), ``as_searched`` (what the objectives measure on the images), and ``threats``: for each its
-        ``norm`` and ``eps``, what `moosearch.judging.record.record` says, and the ``checks`` for masked
-        gradients, to which an attack's own warnings count.
+        Confirmed values by objective: of a robust accuracy what `RobustAccuracy.confirmed` makes of the
+        suite's worst case in each of its threats, of another accuracy what it measures on the images. And
+        the judgment: ``images``, ``clean`` (a share), ``as_searched`` (what the objectives measure on the
+        images), and ``threats``: for each its ``norm`` and ``eps``, what `moosearch.judging.record.record`
+        says, and the ``checks`` for masked gradients, to which an attack's own warnings count.
     """
-    import torch
-
     from moosearch.attacks.suite import named_attacks
-    from moosearch.judging import correct_clean, fraction, judge
+    from moosearch.judging import correct_clean, judge
     from moosearch.judging.record import record, share
     from moosearch.training import Subject, key_of
     from moosearch.training.objectives import RobustAccuracy
@@ -80,12 +78,10 @@ def sit(
         judged.append({**threat._asdict(), **record(judgment), "checks": checks})
     subject = Subject(net, images, tasks, shape, seed)
     as_searched = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
-    worst = {
-        key_of(o): fraction(torch.stack([withstood.get(threat, clean) for threat in o.threats]).all(dim=0))
-        for o in objectives
-        if isinstance(o, RobustAccuracy)
+    confirmed = {
+        key_of(o): o.confirmed(withstood, clean) for o in objectives if isinstance(o, RobustAccuracy)
     }
-    return as_searched | worst, {
+    return as_searched | confirmed, {
         "images": len(images),
         "clean": share(clean),
         "as_searched": as_searched,

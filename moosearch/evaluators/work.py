@@ -255,6 +255,7 @@ def _search(
     objectives, metrics = build_objectives(work.objectives), build_objectives(work.metrics)
     replicates: list[dict[str, float]] = attempt.found.get("replicates", [])
     first: dict[str, Any] = attempt.found.get("first", {})
+    noise: dict[str, float] = {}
     for number in range(len(replicates), work.repeats):
         measured = {"replicates": replicates, "first": first}
         trained = yield from _trained(attempt, number, spec, splits, measured)
@@ -264,6 +265,9 @@ def _search(
             spec.dataset.tasks,
             spec.dataset.shape,
             derive_seed(work.seed, "judge"),
+            spec,
+            len(splits.train),
+            noise=noise,
         )
         replicates.append(_measured([*objectives, *metrics], subject))
         first = first or _told(trained)
@@ -277,7 +281,7 @@ def _search(
         violations={str(c): c.violation(values[c.key]) for c in work.constraints},
         seconds=_seconds(attempt),
         attempts=job.attempt,
-        provenance=provenance | first["provenance"],
+        provenance=provenance | first["provenance"] | ({"noise": noise} if noise else {}),
         replicates=tuple(replicates) if several else (),
         intervals={} if several else _intervals(objectives, values, len(splits.val)),
     )
@@ -397,12 +401,15 @@ def _key(objective: Any) -> str:
 
 
 def _intervals(objectives: list[Any], values: Mapping[str, float], images: int) -> dict[str, list[float]]:
-    """Return Wilson intervals of the accuracies; an objective without ``images`` is measured on all."""
+    """Return Wilson intervals of the accuracies; an objective without ``images`` is measured on all.
+
+    A mean of several shares of images has none.
+    """
     from moosearch.judging.record import wilson
 
     found = {}
     for objective in objectives:
-        if objective.kind == "fraction":
+        if objective.kind == "fraction" and getattr(objective, "is_proportion", True):
             measured = min(getattr(objective, "images", 0) or images, images)
             found[_key(objective)] = list(wilson(round(values[_key(objective)] * measured), measured))
     return found

@@ -3,13 +3,14 @@
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from moosearch.models.timing import seconds_of, undisturbed
 
 BATCHES = (1, 8, 64, 256)
 """Images at a time."""
@@ -52,7 +53,8 @@ def measure(
     for batch in batches:
         fits = batch == 1 or batch * per_image <= MEMORY
         running = {name: p for name, p in programs.items() if fits and expected[name] * batch <= LONGEST}
-        seconds = _medians(running, torch.zeros(batch, *shape)) if running else {}
+        with undisturbed():
+            seconds = _medians(running, torch.zeros(batch, *shape)) if running else {}
         for name in programs:
             found[name].append(1e3 * seconds[name] if name in seconds else None)
         expected |= {name: value / batch for name, value in seconds.items()}
@@ -82,9 +84,7 @@ def _medians(programs: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor) -> d
 
 
 def _seconds(program: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    start = time.perf_counter()
-    program(x)
-    return time.perf_counter() - start
+    return seconds_of(lambda: program(x), x.device)
 
 
 @torch.no_grad()

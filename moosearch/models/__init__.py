@@ -2,7 +2,7 @@
 
 from moosearch.models import alexnet, lenet, preact, resnet, small_cnn  # noqa: F401 (registers)
 from moosearch.models.architecture import ARCHITECTURES, Architecture, build_network
-from moosearch.models.cost import count_flops, count_parameters, measure_latency
+from moosearch.models.cost import count_flops, count_parameters, peak_memory
 from moosearch.models.defenses import DENOISERS, INPUT_DEFENSES, DefenseSpec
 from moosearch.models.network import Outputs, RobustNet
 
@@ -17,5 +17,5 @@ __all__ = [
     "build_network",
     "count_flops",
     "count_parameters",
-    "measure_latency",
+    "peak_memory",
 ]

@@ -1,11 +1,33 @@
-"""What a deployed network costs: FLOPs, parameters, latency."""
+"""What a deployed network costs, counted: FLOPs, parameters, memory of activations. Nothing is timed here."""
 
-import statistics
-import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return torch's counter, which counts what runs in its context; it does not say in which layer.
+
+    It would hook the modules to know, and `torch.autograd.grad` for what goes into one fails with its hooks.
+    """
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _Nowhere()
+    return counter
+
+
+class _Nowhere(ModuleTracker):
+    def __enter__(self) -> "_Nowhere":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no hooks: none were put."""
 
 
 def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -20,7 +42,7 @@ def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """
     device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         network(torch.zeros(1, *shape, device=device))
     return int(counter.get_total_flops())
 
@@ -30,28 +52,54 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def measure_latency(network: nn.Module, shape: tuple[int, int, int], *, batch: int, repeats: int) -> float:
-    """Measure the inference time of a batch.
+def peak_memory(network: nn.Module, shape: tuple[int, int, int], *, batch: int) -> int:
+    """Count the most bytes that the tensors of an inference hold at once, parameters and buffers apart.
+
+    Tensors that share memory, such as views and what is changed in place, count once. What an operator
+    needs while it runs is not seen, nor what an allocator keeps. It is the same on every device, ``meta``
+    included, where it takes neither time nor memory.
 
     Args:
-        network: A deployed network on the device to measure.
+        network: A deployed network on any device.
         shape: (C, H, W) of an image.
-        batch: Images at a time.
-        repeats: Timed passes after a fifth as many (at least 3) for warming up.
-
-    Returns:
-        The median, in milliseconds.
+        batch: Images at a time; they count too.
     """
     device = next(network.parameters()).device
-    x = torch.zeros(batch, *shape, device=device)
     network.eval()
-    times = []
-    with torch.inference_mode():
-        for index in range(-max(3, repeats // 5), repeats):
-            start = time.perf_counter()
-            network(x)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if index >= 0:
-                times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    with torch.inference_mode(), _Tensors([*network.parameters(), *network.buffers()]) as tensors:
+        network(torch.zeros(batch, *shape, device=device))
+    peak: int = tensors.peak
+    return peak
+
+
+class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Watches the memory of what operators return.
+
+    Attributes:
+        peak: The most bytes that were held at once.
+    """
+
+    def __init__(self, aside: Sequence[Tensor]) -> None:
+        """Leave aside the memory of some tensors."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._aside = {tensor.untyped_storage()._cdata for tensor in aside}
+        self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        self._held = {
+            key: (held, size)
+            for key, (held, size) in self._held.items()
+            if not held.expired()  # type: ignore[no-untyped-call]
+        }
+        for leaf in tree_leaves(returned):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self._aside:
+                    held = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                    self._held[storage._cdata] = held, storage.nbytes()
+        self.peak = max(self.peak, sum(size for _, size in self._held.values()))
+        return returned

@@ -108,7 +108,8 @@ def threats(spec: Mapping[str, Any]) -> list[str]:
         attacks = objective.get("attacks") if isinstance(objective, Mapping) else None
         if isinstance(attacks, list) and attacks:
             words = " and ".join(_attack(each) for each in attacks)
-            found.append(f"{objective.get('label') or objective.get('name')} under {words}")
+            how = "under each of" if objective.get("over") == "mean" and len(attacks) > 1 else "under"
+            found.append(f"{objective.get('label') or objective.get('name')} {how} {words}")
     return found
 
 

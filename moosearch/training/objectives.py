@@ -1,9 +1,13 @@
-"""What candidates are judged by: accuracies on the validation split, and costs of the deployed network."""
+"""What candidates are judged by: what an objective is, and accuracies on the validation split."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import pydantic
+import torch
+from torch import Tensor
 
 from moosearch.attacks import ATTACKS, Attack, Threat
 from moosearch.attacks.gradient import Pgd
@@ -11,10 +15,11 @@ from moosearch.data import Split, Task
 from moosearch.errors import SpecError
 from moosearch.evaluation import Sense
 from moosearch.judging.measure import correct_clean, correct_under, fraction
-from moosearch.models import RobustNet, count_flops, count_parameters, measure_latency
-from moosearch.registry import Count, Registry
+from moosearch.models import RobustNet
+from moosearch.registry import Registry, late
+from moosearch.training.spec import CandidateSpec
 
-Kind = Literal["fraction", "counted", "timed"]
+Kind = Literal["fraction", "counted", "timed", "spent"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Subject:
         tasks: The dataset's tasks.
         shape: (C, H, W) of an image.
         seed: Seed of the attacks, the same for all candidates of a campaign.
+        spec: How the network is trained; None where that is not known.
+        trained_on: Training images; None where that is not known.
+        rough: Whether a rough value will do, by which subjects can be ordered: it may be measured in less
+            time and on another scale.
+        noise: Where an objective that measures notes its coefficient of variation, by its key.
     """
 
     net: RobustNet
@@ -34,6 +44,10 @@ class Subject:
     tasks: tuple[Task, ...]
     shape: tuple[int, int, int]
     seed: int
+    spec: CandidateSpec | None = None
+    trained_on: int | None = None
+    rough: bool = False
+    noise: dict[str, float] = field(default_factory=dict)
 
     @property
     def images(self) -> Split:
@@ -50,8 +64,11 @@ class Objective(Protocol):
         label: The name to go by, where it is not the plug-in's.
         sense: Whether larger or smaller is better.
         unit: Unit of the number.
-        kind: ``fraction`` of images, in [0, 1], of a trained network; or a cost >= 0 that depends on the
-            architecture alone, ``counted`` (needs no weights) or ``timed`` (needs a real device).
+        kind: ``fraction`` of images, in [0, 1], of a trained network; or a cost >= 0: one of the deployed
+            network, whatever its weights, ``counted`` or ``timed`` (measured on a real device), or ``spent``,
+            counted too, on training it.
+
+    One that has a ``tolerance`` is compared by it, see `moosearch.evaluation.ObjectiveInfo`.
     """
 
     @property
@@ -94,13 +111,15 @@ class CleanAccuracy:
 @OBJECTIVES.register("robust_accuracy")
 @dataclass(frozen=True)
 class RobustAccuracy:
-    """Fraction of validation images classified rightly as they are and under every attack listed.
+    """Fraction of validation images classified rightly as they are and under attack.
 
     Attributes:
-        attacks: The attacks; the default is a PGD of 10 steps on the margin, whose gradient does not
-            vanish for confident networks.
+        attacks: The attacks, which may be of several balls; the default is a PGD of 10 steps on the margin,
+            whose gradient does not vanish for confident networks.
         images: Validation images, the first ones, the same for all candidates; 0 for all.
         label: The name to go by, where there are several of these.
+        over: How several attacks count: in the ``worst_case`` an image must withstand all of them; the
+            ``mean`` is that of the accuracies under each of them alone (Avg-Robust of Hotegni & Peitz 2024).
     """
 
     attacks: tuple[Annotated[Attack, ATTACKS], ...] = (
@@ -108,6 +127,7 @@ class RobustAccuracy:
     )
     images: Annotated[int, pydantic.Field(ge=0)] = 0
     label: str = ""
+    over: Literal["worst_case", "mean"] = late("worst_case")
     sense: ClassVar[Sense] = "maximize"
     unit: ClassVar[str] = "fraction"
     kind: ClassVar[Kind] = "fraction"
@@ -122,65 +142,41 @@ class RobustAccuracy:
     @property
     def threats(self) -> tuple[Threat, ...]:
         """The balls of the attacks, each once: what the objective claims to be robust against."""
-        return tuple(dict.fromkeys(Threat(attack.norm, attack.eps) for attack in self.attacks))
+        return tuple(dict.fromkeys(map(_ball, self.attacks)))
+
+    @property
+    def groups(self) -> tuple[tuple[Attack, ...], ...]:
+        """The attacks of which an image must withstand all; the mean over groups is what counts."""
+        return (self.attacks,) if self.over == "worst_case" else tuple((a,) for a in self.attacks)
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether it is a share of images, rather than a mean of several."""
+        return len(self.groups) == 1
 
     def measure(self, subject: Subject) -> float:
-        """Return a fraction in [0, 1]."""
+        """Return a number in [0, 1]."""
         some = subject.images.first(self.images)
-        right = correct_under(subject.net, some, subject.tasks, self.attacks, seed=subject.seed)
-        return fraction(right)
+        return fmean(
+            fraction(correct_under(subject.net, some, subject.tasks, group, seed=subject.seed))
+            for group in self.groups
+        )
+
+    def confirmed(self, withstood: Mapping[Threat, Tensor], clean: Tensor) -> float:
+        """Return the value that a suite of attacks confirms.
+
+        An attack's place is taken by the worst case over the suite in its ball. So a mean over attacks
+        becomes one over their balls, never over the suite: attacks that find nothing would raise it.
+
+        Args:
+            withstood: Ball -> (N,) booleans, right as they are and under every attack of the suite.
+            clean: (N,) booleans, right as they are, for balls of one point.
+        """
+        return fmean(
+            fraction(torch.stack([withstood.get(_ball(attack), clean) for attack in group]).all(dim=0))
+            for group in self.groups
+        )
 
 
-@OBJECTIVES.register("flops")
-@dataclass(frozen=True)
-class Flops:
-    """Floating-point operations of the deployed network for one image (a multiply-accumulate is two)."""
-
-    label: str = ""
-    sense: ClassVar[Sense] = "minimize"
-    unit: ClassVar[str] = "FLOP"
-    kind: ClassVar[Kind] = "counted"
-
-    def measure(self, subject: Subject) -> float:
-        """Return a count."""
-        return float(count_flops(subject.net.deployed(), subject.shape))
-
-
-@OBJECTIVES.register("parameters")
-@dataclass(frozen=True)
-class Parameters:
-    """Trainable numbers of the deployed network."""
-
-    label: str = ""
-    sense: ClassVar[Sense] = "minimize"
-    unit: ClassVar[str] = "parameters"
-    kind: ClassVar[Kind] = "counted"
-
-    def measure(self, subject: Subject) -> float:
-        """Return a count."""
-        return float(count_parameters(subject.net.deployed()))
-
-
-@OBJECTIVES.register("latency")
-@dataclass(frozen=True)
-class Latency:
-    """Median inference time of the deployed network, in milliseconds, where it was trained.
-
-    A time is measured, not derived: it differs between runs, and so does a front that depends on it.
-
-    Attributes:
-        batch: Images at a time.
-        repeats: Timed passes.
-        label: The name to go by, where there are several of these.
-    """
-
-    batch: Count = 1
-    repeats: Count = 50
-    label: str = ""
-    sense: ClassVar[Sense] = "minimize"
-    unit: ClassVar[str] = "ms"
-    kind: ClassVar[Kind] = "timed"
-
-    def measure(self, subject: Subject) -> float:
-        """Return milliseconds a batch."""
-        return measure_latency(subject.net.deployed(), subject.shape, batch=self.batch, repeats=self.repeats)
+def _ball(attack: Attack) -> Threat:
+    return Threat(attack.norm, attack.eps)

@@ -1,13 +1,22 @@
-from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
 import torch
 from torch import nn
 
 from moosearch.data.digits import Digits
-from moosearch.models import build_network, cost, count_flops, count_parameters, measure_latency
+from moosearch.models import (
+    ARCHITECTURES,
+    Architecture,
+    build_network,
+    count_flops,
+    count_parameters,
+    peak_memory,
+)
+from moosearch.models.cost import flop_counter
 from moosearch.models.lenet import LeNet
 from moosearch.models.small_cnn import SmallCnn
+from moosearch.registry import build
 
 TASKS = Digits(auxiliary=("odd_even", "prime_composite")).tasks
 
@@ -45,35 +54,60 @@ def test_parameters_are_counted_without_buffers():
     assert count_parameters(network) == (9 * 3 + 3) + (3 + 3)
 
 
-class Slow(nn.Module):
-    """Advances a clock by given seconds a pass, and notes the batch."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.seconds = iter(seconds)
-        self.now = 0.0
-        self.seen = []
-
-    def forward(self, x):
-        self.now += next(self.seconds)
-        self.seen.append((tuple(x.shape), self.training))
-        return x
+def held(*sizes):
+    return 4 * sum(sizes)
 
 
-@pytest.mark.parametrize(
-    ("warm_up", "timed", "expected"),
-    [(3, [1.0, 4.0, 2.0, 100.0, 3.0], 3000.0), (5, [0.002] * 13 + [1.0] * 12, 2.0)],
-)
-def test_latency_is_the_median_in_milliseconds_without_the_warm_up(monkeypatch, warm_up, timed, expected):
-    network = Slow([77.0] * warm_up + timed)
-    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: network.now))
-    latency = measure_latency(network, (1, 2, 3), batch=7, repeats=len(timed))
-    assert latency == pytest.approx(expected)
-    assert next(network.seconds, None) is None, "every pass was made"
-    assert set(network.seen) == {((7, 1, 2, 3), False)}
+def test_peak_memory_by_hand():
+    """Input and output of each layer: the largest pair is that of the convolution."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 64, 10))
+    # The images are alive all along: the caller holds them. A flattened tensor is a view.
+    assert peak_memory(network, (1, 8, 8), batch=1) == held(64, 4 * 64, 10)
+    assert peak_memory(network, (1, 8, 8), batch=5) == 5 * held(64, 4 * 64, 10)
 
 
-def test_latency_of_a_real_network_is_positive():
-    deployed = build_network(SmallCnn(width=4, depth=2), (1, 8, 8), TASKS, seed=0).deployed()
-    assert measure_latency(deployed, (1, 8, 8), batch=2, repeats=3) > 0
+def test_peak_memory_counts_what_is_alive_and_no_more():
+    one = nn.Linear(10, 100)
+    straight = nn.Sequential(one, nn.Linear(100, 1000), nn.Linear(1000, 1))
+    assert peak_memory(straight, (10,), batch=1) == held(10, 100, 1000)
+    away = nn.Sequential(one, nn.Linear(100, 10), nn.Linear(10, 1000))  # the 100 are gone by then
+    assert peak_memory(away, (10,), batch=1) == held(10, 10, 1000)
+
+
+def test_peak_memory_of_what_is_changed_in_place_counts_once():
+    def network(inplace):
+        return nn.Sequential(nn.Linear(4, 50), nn.ReLU(inplace=inplace), nn.Linear(50, 2))
+
+    assert peak_memory(network(inplace=True), (4,), batch=1) == held(4, 50, 2)
+    assert peak_memory(network(inplace=False), (4,), batch=1) == held(4, 50, 50)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "lenet", "small_resnet", "preact_resnet18"])
+def test_peak_memory_is_the_same_without_numbers(name):
+    shape = (3, 32, 32)
+    spec = build(Annotated[Architecture, ARCHITECTURES], name)
+    deployed = build_network(spec, shape, TASKS, seed=0).deployed()
+    with torch.device("meta"):
+        empty = build_network(spec, shape, TASKS, seed=0).deployed()
+    assert peak_memory(empty, shape, batch=2) == peak_memory(deployed, shape, batch=2) > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_peak_memory_is_within_what_a_gpu_allocates():
+    shape, batch = (3, 32, 32), 64
+    deployed = build_network(LeNet(), shape, TASKS, seed=0).deployed().cuda().eval()
+    x = torch.zeros(batch, *shape, device="cuda")
+    with torch.inference_mode():
+        deployed(x)  # whatever libraries keep
+        before = torch.cuda.memory_allocated() - x.nbytes
+        torch.cuda.reset_peak_memory_stats()
+        deployed(x)
+    counted = peak_memory(deployed, shape, batch=batch)
+    assert counted <= 1.02 * (torch.cuda.max_memory_allocated() - before)
+
+
+def test_operations_are_counted_through_gradients_of_leaves():
+    layer, x = nn.Linear(8, 2), torch.zeros(3, 8, requires_grad=True)
+    with flop_counter() as counter:
+        torch.autograd.grad(layer(x).sum(), x)
+    assert counter.get_total_flops() == 2 * 2 * 3 * 8 * 2

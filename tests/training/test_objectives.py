@@ -1,22 +1,23 @@
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
 import torch
 from torch import nn
 
+from moosearch.attacks import Threat
 from moosearch.attacks.gradient import Fgsm, Pgd
+from moosearch.attacks.minimal import DeepFool
 from moosearch.data import Split, Splits
 from moosearch.data.digits import Digits
 from moosearch.data.tasks import Task
 from moosearch.errors import SpecError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import work
-from moosearch.models import RobustNet, build_network
-from moosearch.models.lenet import LeNet
-from moosearch.models.small_cnn import SmallCnn
+from moosearch.models import RobustNet
 from moosearch.registry import build
 from moosearch.training import OBJECTIVES, Objective, Subject, key_of
-from moosearch.training.objectives import CleanAccuracy, Flops, Latency, Parameters, RobustAccuracy
+from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
 
 TASKS = Digits(auxiliary=("odd_even",)).tasks
 
@@ -29,11 +30,6 @@ def threshold_subject(values, labels, seed=0):
         net.heads[0].bias.copy_(torch.tensor([0.5, 0.0]))
     images = Split(torch.tensor(values).reshape(-1, 1, 1, 1), torch.tensor(labels))
     return Subject(net, images, (Task.main(["low", "high"]),), (1, 1, 1), seed)
-
-
-def cost_subject(architecture=None, shape=(1, 8, 8), tasks=TASKS):
-    net = build_network(architecture or SmallCnn(width=4, depth=2), shape, tasks, seed=0).eval()
-    return Subject(net, None, tasks, shape, 0)
 
 
 def objectives():
@@ -82,57 +78,56 @@ def test_robust_accuracy_needs_an_attack():
         RobustAccuracy(attacks=())
 
 
-@pytest.mark.parametrize("objective", objectives(), ids=key_of)
-def test_value_fits_the_kind(objective):
-    if objective.kind == "fraction":
-        subject = threshold_subject([0.1, 0.9, 0.9], [0, 1, 0])
-        assert objective.measure(subject) * 3 == pytest.approx(round(objective.measure(subject) * 3))
-        assert 0 <= objective.measure(subject) <= 1
-        assert objective.sense == "maximize"
-    else:
-        assert objective.measure(cost_subject()) > 0
-        assert objective.sense == "minimize"
-    assert objective.unit
+@pytest.mark.parametrize("objective", [o for o in objectives() if o.kind == "fraction"], ids=key_of)
+def test_an_accuracy_is_a_share_of_images(objective):
+    subject = threshold_subject([0.1, 0.9, 0.9], [0, 1, 0])
+    assert objective.measure(subject) * 3 == pytest.approx(round(objective.measure(subject) * 3))
+    assert 0 <= objective.measure(subject) <= 1
+    assert (objective.sense, objective.unit) == ("maximize", "fraction")
 
 
 @pytest.mark.parametrize("objective", [o for o in objectives() if o.kind == "fraction"], ids=key_of)
 def test_accuracy_without_images_is_an_error(objective):
     with pytest.raises(ValueError, match="need images"):
-        objective.measure(cost_subject())
+        objective.measure(replace(threshold_subject([0.1], [0]), val=None))
 
 
-@pytest.mark.parametrize("objective", [o for o in objectives() if o.kind == "counted"], ids=key_of)
-def test_counted_cost_depends_on_the_deployed_architecture_alone(objective):
-    alone = objective.measure(cost_subject(tasks=TASKS[:1]))
-    subject = cost_subject(tasks=TASKS)
-    assert objective.measure(subject) == alone
-    with torch.no_grad():
-        for parameter in subject.net.parameters():
-            parameter.zero_()
-    assert objective.measure(subject) == alone
-    assert objective.measure(cost_subject(SmallCnn(width=8, depth=2))) > alone
-    assert isinstance(alone, float)
+def test_the_mean_is_over_the_accuracies_under_each_attack_alone():
+    subject = threshold_subject([0.1, 0.9, 0.35, 0.6, 0.45, 0.8], [0, 1, 0, 1, 0, 1])
+    attacks = (Fgsm(eps=0.07), Pgd(eps=0.2, step=0.1, steps=5), Fgsm(eps=0.01))
+    mean = RobustAccuracy(attacks=attacks, over="mean")
+    assert mean.measure(subject) == pytest.approx((5 / 6 + 3 / 6 + 1) / 3)
+    assert not mean.is_proportion
+    assert RobustAccuracy(attacks=attacks[:1], over="mean").measure(subject) == 5 / 6
+    assert RobustAccuracy(attacks=attacks[:1], over="mean").is_proportion
 
 
-def test_parameters_and_flops_by_hand():
-    subject = cost_subject(LeNet(width=1), (1, 28, 28))
-    assert Parameters().measure(subject) == 3_274_634
-    multiply_accumulates = 28 * 28 * 32 * 25 + 14 * 14 * 64 * 32 * 25 + 3136 * 1024 + 1024 * 10
-    assert Flops().measure(subject) == 2 * multiply_accumulates
+def test_what_a_suite_confirms_is_its_worst_case_in_the_ball_of_each_attack():
+    marks = {
+        Threat("linf", 0.1): torch.tensor([True, True, True, False]),
+        Threat("linf", 0.3): torch.tensor([False, True, False, True]),
+    }
+    clean = torch.tensor([True, True, True, True])
+    attacks = (Fgsm(eps=0.1), Pgd(eps=0.3), DeepFool(eps=0.3))
+    worst = RobustAccuracy(attacks=attacks)
+    assert worst.confirmed(marks, clean) == 1 / 4
+    assert worst.threats == tuple(marks)
+    mean = RobustAccuracy(attacks=attacks, over="mean")
+    assert mean.confirmed(marks, clean) == pytest.approx((3 / 4 + 2 / 4 + 2 / 4) / 3)
+    assert RobustAccuracy(attacks=(Fgsm(eps=0.0),)).confirmed(marks, clean) == 1
 
 
-def test_latency_is_a_time_of_its_own_batch(monkeypatch):
-    seen = {}
+@pytest.mark.parametrize("over", ["average", "worst"])
+def test_another_way_over_attacks_is_refused_with_the_nearest(over):
+    with pytest.raises(SpecError, match=r"over: got .*Known: mean, worst_case"):
+        build(Annotated[Objective, OBJECTIVES], {"name": "robust_accuracy", "over": over})
 
-    def fake(network, shape, *, batch, repeats):
-        seen.update(network=network, shape=shape, batch=batch, repeats=repeats)
-        return 1.5
 
-    monkeypatch.setattr("moosearch.training.objectives.measure_latency", fake)
-    subject = cost_subject()
-    assert Latency(batch=3, repeats=4).measure(subject) == 1.5
-    assert (seen["shape"], seen["batch"], seen["repeats"]) == ((1, 8, 8), 3, 4)
-    assert len(list(seen["network"].parameters())) == len(list(subject.net.parameters())) - 2
+def test_a_mean_over_attacks_has_no_wilson_interval():
+    attacks = (Fgsm(eps=0.07), Fgsm(eps=0.2))
+    both = [RobustAccuracy(attacks=attacks, over="mean"), RobustAccuracy(attacks=attacks, label="worst")]
+    found = work._intervals(both, {"robust_accuracy": 0.7, "worst": 0.5}, 10)
+    assert found.keys() == {"worst"}
 
 
 def test_key_is_the_label_or_the_name_of_the_plug_in():
