@@ -27,6 +27,7 @@ from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import SmallResNet
 from moosearch.registry import build, to_tree
 from moosearch.seeding import seeded_torch, torch_generator
+from moosearch.training.regularization import RegularizationSpec, penalties
 
 NAMES = [name for name in DENOISERS if name != "none"]
 SIZES = [(6, 5), (3, 3), (1, 4), (2, 2)]
@@ -208,6 +209,15 @@ def test_second_derivatives_too_with_attention_as_plain_products(name):
     x = maps(1, 3, 3, 2, scale=1.0).requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):
         assert torch.autograd.gradgradcheck(FILTERS[name], x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_penalties_on_gradients_can_be_trained_with(name):
+    net, (x, y) = network("lenet", name, after=(1,)), batch("lenet", images=4)
+    spec = RegularizationSpec(input_gradient=1.0, jacobian=1.0)
+    found = penalties(net.train(), x, y, spec, generator=torch_generator(0))
+    sum(found.values()).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in net.trunk[3].parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
