@@ -303,6 +303,8 @@ def test_images_are_perturbed_within_the_ball_of_the_epoch(few, monkeypatch, mod
 def test_a_ball_that_closes_is_attacked_while_it_is_open(few, monkeypatch):
     """The twin of the network is there although the eps of the spec is 0."""
     candidate = spec(Schedule(EPS, start=0.2), attack=Pgd(eps=0.0, step=0.2, steps=1))
+    assert Trainer(candidate, few, seed=0).twin is not None
+    assert Trainer(spec(attack=NoAttack()), few, seed=0).twin is None
     found, _ = distances(candidate, few, monkeypatch)
     assert found == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0], abs=1e-6)
 
@@ -442,12 +444,13 @@ class Rigid:
         return Own()
 
 
-@pytest.mark.parametrize("wrap", [lambda loss: loss, lambda loss: Morel(base=loss)])
-def test_a_criterion_that_cannot_follow_is_refused(few, monkeypatch, wrap):
+@pytest.mark.parametrize(
+    ("path", "loss"), [("training.loss.weight", Rigid()), ("training.loss.base.weight", Morel(base=Rigid()))]
+)
+def test_a_criterion_that_cannot_follow_is_refused(few, monkeypatch, path, loss):
     monkeypatch.setitem(LOSSES._classes, "rigid", Rigid)
-    path = "training.loss.weight" if wrap(0) == 0 else "training.loss.base.weight"
     with pytest.raises(SpecError, match=r"the loss '(rigid|morel)' cannot change .* no method `follow`"):
-        spec(Schedule(path, start=2.0), loss=wrap(Rigid()))
+        spec(Schedule(path, start=2.0), loss=loss)
     assert train(spec(Schedule(EPS, start=0.0), loss=Rigid()), few, seed=0).history
 
 
@@ -461,13 +464,13 @@ def test_an_easy_start_and_a_hard_end_learn_digits():
         attack=Pgd(eps=0.1, step=0.05, steps=2),
         loss=Trades(beta=3.0),
         batch_size=64,
-        epochs=6,
+        epochs=7,
         defenses=DefenseSpec(input=(BitDepth(bits=3),)),
         optimizer=OptimizerSpec(lr=0.1, schedule="one_cycle"),
-        validation=ValidationSpec(every=1, images=200, steps=5),
+        validation=ValidationSpec(every=1, images=100, steps=5),
     )
-    trained = train(
-        replace(candidate, architecture=SmallCnn(width=8, depth=3)), digits.train, digits.val, seed=0
-    )
-    assert trained.history[-1].validation["clean_accuracy"] > 0.85
-    assert trained.history[-1].validation["robust_accuracy"] > 0.5
+    images = Split(digits.train.x[:800], digits.train.y[:800])
+    candidate = replace(candidate, architecture=SmallCnn(width=8, depth=3))
+    trained = train(candidate, images, digits.val, seed=0)
+    assert trained.history[-1].validation["clean_accuracy"] > 0.7
+    assert trained.history[-1].validation["robust_accuracy"] > 0.3
