@@ -149,10 +149,11 @@ def _table(rows: list[dict[Any, Any]], title: str) -> Table:
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        collapse_padding=True,
     )
-    table.add_column("attack", overflow="fold")
-    for name in ("fooled", "detected", "95 % interval", "failed", "AUC", "accuracy", "with\ndetector"):
+    table.add_column("attack", overflow="fold", vertical="bottom")
+    for name in ("fooled", "detec-\nted", "95 % interval", "failed", "AUC", "accu-\nracy", "with\ndetector"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for row in rows:
         if row["attack"] == "worst_case":
@@ -162,20 +163,20 @@ def _table(rows: list[dict[Any, Any]], title: str) -> Table:
             "worst case" if row["attack"] == "worst_case" else row["attack"],
             f"{row['fooled']}/{row['attacked']}" if attacked else "",
             _number(row["detection_rate"]),
-            f"{row['detection_low']:.4f} to {row['detection_high']:.4f}"
+            f"{row['detection_low']:.3f} to {row['detection_high']:.3f}"
             if attacked and row["fooled"]
             else "",
             f"{row['failed_detected'] / row['failed']:.4f}" if attacked and row["failed"] else "",
-            _number(row["auc"]),
+            _number(row["auc"], ".3f"),
             _number(row["accuracy"]),
             _number(row["defended_accuracy"]),
         )
     return table
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, form: str = ".4f") -> str:
     """Write a number, and nothing where there is none."""
-    return "" if value is None or pd.isna(value) else f"{value:.4f}"
+    return "" if value is None or pd.isna(value) else format(value, form)
 
 
 def _interval(entry: Any) -> str:
