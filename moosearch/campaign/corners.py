@@ -10,7 +10,7 @@ import torch
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError
 from moosearch.evaluation import Genome
-from moosearch.models import RobustNet
+from moosearch.models import DefenseSpec, RobustNet
 from moosearch.training import CandidateSpec, Objective, Subject
 from moosearch.training.effort import effort_key
 
@@ -71,9 +71,11 @@ class Corner:
         except DataUnavailableError:
             raise
         except Exception as error:  # whatever torch says of sizes that it cannot build
-            widths = {p: v for p, v in self.genome.items() if p.startswith("architecture")}
+            genes = {p: v for p, v in self.genome.items() if p.startswith(("architecture", "defenses"))}
             message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"
-            raise place.child("architecture").error(f"{message}{at(widths)}") from None
+            undefended = self.spec.defenses == DefenseSpec()
+            where = place.child("architecture") if undefended else place
+            raise where.error(f"{message}{at(genes)}") from None
 
     def subject(self, net: RobustNet, images: int | None = None, *, rough: bool = False) -> Subject:
         """Return what costs are measured of."""

@@ -66,20 +66,20 @@ def inserted(
         SpecError: There is no such stage, or one is named twice, or the trunk is not made of layers.
     """
     if not isinstance(trunk, nn.Sequential):
-        raise SpecError(f"denoise: expected a trunk of layers, got {type(trunk).__name__}.")
+        raise SpecError(f"defenses.denoise: expected a trunk of layers, got {type(trunk).__name__}.")
     found = stages(trunk, shape)
     if not found:
-        raise SpecError("denoise: the network has no stage with feature maps of more than one pixel.")
+        raise SpecError("defenses.denoise: the network has no stage with feature maps of more than one pixel.")
     for number in after:
         if number == 0 or not -len(found) <= number <= len(found):
             raise SpecError(
-                f"denoise.after: got {number}, expected 1 to {len(found)}, or from the last -1 to "
-                f"-{len(found)}: the network has {len(found)} stages with feature maps."
+                f"defenses.denoise.after: got {number}, expected 1 to {len(found)}, or from the last -1 to "
+                f"-{len(found)}: the network has {len(found)} stages with feature maps"
             )
     chosen = sorted(found[number - 1 if number > 0 else number] for number in after)
     if len(set(chosen)) < len(chosen):
         raise SpecError(
-            f"denoise.after: got {list(after)}, expected each stage once: there are {len(found)}."
+            f"defenses.denoise.after: got {list(after)}, expected each stage once: there are {len(found)}."
         )
     blocks = {place: block(channels) for place, channels in chosen}
     layers: list[nn.Module] = []
