@@ -266,6 +266,42 @@ def test_adaptive_attack_fools_as_often_as_pgd_where_nothing_is_rejected(net, im
     assert fooled[1] >= fooled[0] - 2
 
 
+def test_views_that_agree_lower_the_score_and_weights_do_again(net, images):
+    """Nothing is below this threshold, so that no walk is left out; all attacks fool all images."""
+    squeezers = (BitDepthLayer(2),)
+    clean = score_images(net, squeezers, images)
+    attacks = (
+        Pgd(eps=0.2, step=0.02, steps=40),
+        Evasion(squeezers, 0.0, 0.2, weights=()),
+        Evasion(squeezers, 0.0, 0.2, weights=(10.0,)),
+        Evasion(squeezers, 0.0, 0.2, weights=(0.0,)),
+    )
+    means = []
+    for attack in attacks:
+        found = score_under(attack, net, squeezers, images, TASKS, clean, seed=0)
+        assert not found.right.any()
+        means.append(float(found.score[clean.right].mean()))
+    plain, agreeing, weighed, unweighed = means
+    assert agreeing < 0.5 * plain
+    assert weighed < 0.6 * min(agreeing, unweighed)
+
+
+def test_first_walk_leads_where_views_agree_though_the_image_alone_would_lead_elsewhere():
+    """Class 1 wins by x + 5, and by 5 - 10 x in the squeezed view: only a small x is seen alike."""
+
+    class Opposite(nn.Module):
+        def forward(self, x):
+            return -10 * x
+
+    def net(x):
+        return torch.cat([torch.zeros(len(x), 1), x.flatten(1) + 5], dim=1)
+
+    x, y = torch.full((8, 1, 1, 1), 0.5), torch.zeros(8, dtype=torch.long)
+    attack = Evasion((Opposite(),), 0.0, 0.3, weights=())
+    found = attack(net, x, (y,), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(found, torch.full_like(x, 0.2))
+
+
 def test_adaptive_attack_is_the_same_again(net, images):
     clean = score_images(net, SQUEEZERS, images)
     attack = Evasion(SQUEEZERS, 0.3, 0.1, steps=5)
