@@ -108,5 +108,7 @@ def _int8(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _share(share: Mapping[str, Any]) -> str:
+    if share["interval"] is None:
+        return f"{share['accuracy']:.4f}"
     low, high = share["interval"]
     return f"{share['accuracy']:.4f} ({low:.4f} to {high:.4f})"

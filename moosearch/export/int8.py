@@ -11,6 +11,7 @@ approximation.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class StraightThrough(RobustNet):
             net: The network that it was made from, in eval mode.
         """
         nn.Module.__init__(self)
-        self.normalize, self.trunk, self.heads = net.normalize, net.trunk, net.heads
+        self.guard, self.normalize, self.trunk, self.heads = net.guard, net.normalize, net.trunk, net.heads
         self.features = net.features
         self._int8 = int8
 
@@ -184,13 +185,16 @@ def judge_int8(
             marks = {}
             for how, attacked in (("adaptive", StraightThrough(int8, twin)), ("transferred", twin)):
                 told = partial(progress or _unheard, f"{key}, {how}")
-                marks[how] = withstood(
-                    right_of, attacked, some, tasks, objective.attacks, seed=seed, progress=told
+                marks[how] = torch.stack(
+                    [
+                        withstood(right_of, attacked, some, tasks, group, seed=seed, progress=told)
+                        for group in objective.groups
+                    ]
                 )
             marks["worst_case"] = marks["adaptive"] & marks["transferred"]
             trees = [attack_tree(attack) for attack in objective.attacks]
             robust[key] = {"images": len(some), "attacks": trees} | {
-                how: share(m) for how, m in marks.items()
+                how: _shares(m) for how, m in marks.items()
             }
     return {
         "images": len(val),
@@ -199,6 +203,14 @@ def judge_int8(
         "float_clean": share(correct_clean(net, val)),
         "robust": robust,
     }
+
+
+def _shares(marks: Tensor) -> dict[str, Any]:
+    """Return the mean share of (G, N) booleans, with its interval where G is 1."""
+    shares = [share(group) for group in marks]
+    if len(shares) == 1:
+        return shares[0]
+    return {"accuracy": fmean(each["accuracy"] for each in shares), "interval": None}
 
 
 def _unheard(what: str, done: int, total: int) -> None:

@@ -73,6 +73,8 @@ def _objectives(
 ) -> dict[str, dict[str, Any]]:
     """Describe what the search measured; of accuracies with the interval for so many images.
 
+    A mean over attacks has none.
+
     ``value`` is the mean over the search's trainings, ``std`` their deviation where there were several, and
     ``kept`` what the one measured whose weights are here; the interval is around ``kept``.
     """
@@ -91,9 +93,11 @@ def _objectives(
         if isinstance(objective, RobustAccuracy):
             entry["attacks"] = [attack_tree(attack) for attack in objective.attacks]
         if objective is not None:
-            most = objective.images if isinstance(objective, RobustAccuracy) else 0
+            most, share = 0, True
+            if isinstance(objective, RobustAccuracy):
+                most, share = objective.images, objective.is_proportion
             seen = min(most or images, images)
-            entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen))}
+            entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen)) if share else None}
         found[info.key] = entry
     return found
 
@@ -104,18 +108,22 @@ def on_front(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> 
     return any(member.candidate.id == evaluation.candidate.id for member in front)
 
 
-def confirmation_of(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> dict[str, Any] | None:
-    """Return what was confirmed of the recipe, accuracies with Wilson intervals; None where nothing was."""
+def confirmation_of(
+    folder: CampaignFolder, header: Header, evaluation: Evaluation, campaign: CampaignSpec
+) -> dict[str, Any] | None:
+    """Return what was confirmed of the recipe, shares with Wilson intervals; None where nothing was."""
     evaluations = Ledger.open(folder).evaluations()
     found = Confirmation.read(folder, evaluations, header.objectives)
     member = found.member(evaluation.candidate.id) if found is not None else None
     if member is None:
         return None
     tree = member.to_tree()
+    robust = [o for o in campaign.objectives if isinstance(o, RobustAccuracy)]
+    means = {key_of(o) for o in robust if not o.is_proportion}
     for name, value in tree["values"].items():
-        share = not name.startswith("suite_average_robust")  # which is a mean of shares
+        mean = name.startswith("suite_average_robust") or name.removesuffix("_as_searched") in means
         correct = round(value["mean"] * member.images)
-        value["interval"] = list(wilson(correct, member.images)) if share else None
+        value["interval"] = None if mean else list(wilson(correct, member.images))
     return tree
 
 

@@ -88,8 +88,8 @@ def export_model(
 
     Raises:
         SpecError: ``quantize`` is none of `QUANTIZATIONS`.
-        ExportError: The target is in use, the weights are gone, a check fails, or the network cannot be
-            quantized.
+        ExportError: The target is in use, the weights are gone, the network answers at random, a check
+            fails, or the network cannot be quantized.
     """
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise SpecError(f"quantize: got '{quantize}'. {nearest(quantize, QUANTIZATIONS)}")
@@ -100,6 +100,11 @@ def export_model(
     imports = tuple(document.data.get("imports") or ())
     spec: CandidateSpec = build(CandidateSpec, evaluation.candidate.spec)
     net = load_network(folder, evaluation, spec)
+    if net.random:
+        raise ExportError(
+            "this network answers at random (a layer among its defenses draws random numbers): no exported "
+            "program could be checked against it. Choose another member, or search without such a defense."
+        )
     splits = spec.dataset.load()
     correct = correct_clean(net, splits.val)
     _check_reproduces(evaluation, campaign, fraction(correct))
@@ -126,7 +131,7 @@ def export_model(
             "missing": dict(programs.missing),
             "quantized": quantized,
             "latency": _latency(model, spec.dataset.shape, partial) if latency else None,
-            "confirmation": confirmation_of(folder, header, evaluation),
+            "confirmation": confirmation_of(folder, header, evaluation, campaign),
             "files": described(partial),
         }
         write_atomically(partial / CARD, model_card(manifest))

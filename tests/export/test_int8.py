@@ -22,7 +22,8 @@ from moosearch.models.network import RobustNet
 from moosearch.registry import build
 from moosearch.seeding import torch_generator
 from moosearch.training import CandidateSpec
-from moosearch.training.objectives import CleanAccuracy, Flops, RobustAccuracy
+from moosearch.training.costs import Flops
+from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
 
 TASK = Task.main(("left", "right"))
 
@@ -124,6 +125,21 @@ def test_robust_accuracy_is_the_worst_case_of_what_brute_force_finds():
     assert found["clean"]["correct"] == int((coarse(x).argmax(1) == y).sum()) < 200
     assert found["robust"].keys() == {"robust_accuracy"}
     assert found["robust"]["robust_accuracy"]["worst_case"]["correct"] == int(stands.sum()) > 0
+
+
+def test_a_mean_over_attacks_is_that_of_each_alone_and_has_no_interval():
+    net = linear([[1.0, 0.0], [0.0, 1.0]])
+    coarse = rounded(net, 4)
+    x = torch.rand(100, 1, 1, 2, generator=torch_generator(0))
+    val = Split(x, net(x).argmax(dim=1))
+    attacks = [Pgd(eps=eps, step=eps, steps=3, objective="margin") for eps in (0.05, 0.3)]
+    several = [RobustAccuracy((attack,), label=f"alone{i}") for i, attack in enumerate(attacks)]
+    mean = RobustAccuracy(tuple(attacks), over="mean")
+    robust = judge_int8(coarse, net, val, (TASK,), [*several, mean], seed=0)["robust"]
+    alone = [robust[f"alone{i}"]["worst_case"]["accuracy"] for i in (0, 1)]
+    assert alone[0] > alone[1]
+    expected = {"accuracy": pytest.approx(sum(alone) / 2), "interval": None}
+    assert robust["robust_accuracy"]["worst_case"] == expected
 
 
 def test_the_adaptive_attack_sees_what_the_quantized_network_says():
