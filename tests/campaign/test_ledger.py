@@ -9,9 +9,10 @@ import pytest
 
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Ledger
+from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.storage import Storage
 from moosearch.errors import CampaignError
-from moosearch.evaluation import Candidate
+from moosearch.evaluation import Candidate, ObjectiveInfo
 from moosearch.evaluators import Job
 
 
@@ -36,6 +37,25 @@ def folder(tmp_path):
     folder = CampaignFolder(tmp_path)
     folder.spec.write_text("campaign: {name: c}\n")
     return folder
+
+
+def header(**latency):
+    info = ObjectiveInfo("latency", "minimize", "ms", 0.0, 2.0, **latency)
+    return Header("c", (info,), (), "nsga2", 4, 2, 0)
+
+
+def test_a_tolerance_is_stored_where_there_is_one_and_an_older_study_has_none(folder):
+    description = {"environment": {"id": "1"}}
+    old = header().to_tree()
+    assert old["objectives"][0].keys() == {"key", "sense", "unit", "ideal", "reference"}
+    Ledger.create(Storage("", folder), header(tolerance=0.05), {}, description)
+    assert Ledger.open(folder).header == header(tolerance=0.05)
+    with pytest.raises(CampaignError, match="header is not that"):
+        Ledger.create(Storage("", folder), header(), {}, description)
+    study = optuna.load_study(study_name="c", storage=f"sqlite:///{folder.study}")
+    study.set_user_attr("header", old | {"format": 1, "constraints": []})
+    assert Ledger.open(folder).header == header()
+    Ledger.create(Storage("", folder), header(), {}, description)
 
 
 def test_a_foreign_study_is_refused(folder):
