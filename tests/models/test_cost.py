@@ -82,6 +82,21 @@ def test_peak_memory_of_what_is_changed_in_place_counts_once():
     assert peak_memory(network(inplace=False), (4,), batch=1) == held(4, 50, 50)
 
 
+class Scaled(nn.Module):
+    """Looks at its parameters in another shape."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(size, 1))
+
+    def forward(self, x):
+        return x * self.scale.view(1, -1)
+
+
+def test_peak_memory_leaves_parameters_and_views_of_them_aside():
+    assert peak_memory(Scaled(50), (50,), batch=2) == 2 * held(50, 50)
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "lenet", "small_resnet", "preact_resnet18"])
 def test_peak_memory_is_the_same_without_numbers(name):
     shape = (3, 32, 32)

@@ -136,6 +136,7 @@ PGD = {"name": "pgd", "steps": 3}
         {"attack": {"name": "mixed", "steps": 2}, "loss": {"name": "morel", "base": {"name": "trades"}}},
         {"attack": PGD, "regularization": {"input_gradient": 0.1}},
         {"attack": PGD, "regularization": {"input_gradient": 0.1, "jacobian": 0.1, "projections": 2}},
+        {"attack": PGD, "regularization": {"jacobian": 0.1}},
     ],
     ids=lambda training: "-".join(
         str(v.get("name", "penalty") if isinstance(v, dict) else v) for v in training.values()
