@@ -1,0 +1,118 @@
+"""What do defense genes buy? Searches of the RARMO space with and without them, at the same budget.
+
+    python tests/benchmarks/rarmo/measure.py FOLDER --data mnist.npz [--seeds 3] [--write]
+
+Smaller than the space as shipped: 5,000 training images, trainings of 6 epochs with an attack of 5 steps,
+LeNet of at most a quarter of the width, population 8, 4 generations, 300 validation images. Each front is then
+confirmed: every member trained again and judged on 500 test images under the suite of the space. What is
+finished is not done again.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import moosearch
+from moosearch.campaign.comparison import Comparison, compare
+from moosearch.campaign.comparison_tables import Measured
+from moosearch.pareto import hypervolume, to_losses
+
+ROOT = Path(__file__).parents[3]
+SPACE = ROOT / "search_spaces/rarmo_mnist.yaml"
+RESULTS = ROOT / "results/benchmarks"
+SMALL = (
+    "candidate.dataset.train_size=5000",
+    "candidate.dataset.val_size=1000",
+    "candidate.architecture.width={log_real: [0.0625, 0.25]}",
+    "candidate.training.epochs=6",
+    "candidate.training.attack.steps=5",
+    "candidate.training.attack.step=0.1",
+    "candidate.training.validation={images: 300}",
+    "campaign.objectives.1.images=300",
+    "campaign.budget={population: 8, generations: 4}",
+    "campaign.confirmation.seeds=1",
+    "campaign.confirmation.images=500",
+)
+PLAIN = (
+    "candidate.defenses={}",
+    "candidate.architecture.activation=relu",
+    "candidate.training.attack.copies=1",
+    "candidate.training.regularization={}",
+    "candidate.training.schedules=[]",
+)
+"""The same space without a gene of a defense; the losses stay."""
+
+
+def searched(out: Path, seed: int, overrides: list[str]) -> moosearch.Campaign:
+    given = [*overrides, f"campaign.seed={seed}"]
+    if (out / "study.db").exists():
+        campaign = moosearch.resume(out)
+    else:
+        campaign = moosearch.search(SPACE, out=out, overrides=given)
+    moosearch.confirm(out)
+    return moosearch.Campaign(campaign.folder.root)
+
+
+def members(campaign: moosearch.Campaign) -> list[dict[str, object]]:
+    """Return a row a member: its defenses, what the search believed, what every attack leaves."""
+    rows = []
+    for member in campaign.confirmation.members:
+        spec = member.estimate.candidate.spec
+        defenses = [
+            each["name"] for each in spec.get("defenses", {}).get("input", ()) if each["name"] != "none"
+        ]
+        denoise = spec.get("defenses", {}).get("denoise", {}).get("name", "none")
+        rows.append(
+            {
+                "campaign": campaign.folder.root.name,
+                "id": member.estimate.candidate.id,
+                "input": " ".join(defenses),
+                "denoise": "" if denoise == "none" else denoise,
+                "activation": spec["architecture"]["activation"],
+                "loss": spec["training"]["loss"]["name"],
+                **{f"searched_{key}": value for key, value in member.estimate.objectives.items()},
+                **{name: spread.mean for name, spread in member.measured.items()},
+                "stays": member.standing is not None and member.standing.stays,
+                "illusory": member.illusory,
+                "failed_checks": " ".join(sorted(member.failed_checks)),
+            }
+        )
+    return rows
+
+
+def confirmed_hypervolume(campaign: moosearch.Campaign, comparison: Comparison) -> float:
+    """Return the hypervolume of the members that stay, by their confirmed values, in the comparison's box."""
+    stays = [m for m in campaign.confirmation.members if m.standing is not None and m.standing.stays]
+    losses = [to_losses(m.confirmed, comparison.objectives).mean(axis=0) for m in stays]
+    return hypervolume(np.array(losses)) if losses else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="write results/benchmarks/rarmo*.csv")
+    given = parser.parse_args()
+    data = f"candidate.dataset.npz={given.data.resolve()}"
+    campaigns = {}
+    for seed in range(given.seeds):
+        for arm, more in (("defenses", ()), ("plain", PLAIN)):
+            name = f"{arm}{seed}"
+            campaigns[name] = searched(given.folder / name, seed, [data, *SMALL, *more])
+    folders = [given.folder / name for name in campaigns]
+    comparison = compare(folders, ["defenses=defenses*", "plain=plain*"])
+    measured = Measured(comparison)
+    table = measured.campaigns
+    table["confirmed_hypervolume"] = [confirmed_hypervolume(c, comparison) for c in campaigns.values()]
+    found = pd.DataFrame([row for campaign in campaigns.values() for row in members(campaign)])
+    print(table.to_string(), found.to_string(), sep="\n\n")
+    if given.write:
+        table.to_csv(RESULTS / "rarmo.csv", index=False)
+        found.to_csv(RESULTS / "rarmo_confirmed.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
