@@ -121,9 +121,7 @@ def rough_training_flops(spec: CandidateSpec, images: int) -> int:
 def step_flops(spec: CandidateSpec, size: int) -> int:
     """Count the floating-point operations of the first step on a batch of a size."""
     trunk = _trunk(spec)
-    passes, rest = _step(spec, size, features_of(trunk), curved=False)
-    if SECOND in passes and is_curved(trunk):
-        passes, rest = _step(spec, size, features_of(trunk), curved=True)
+    passes, rest = _step(spec, size, features_of(trunk))
     return rest + sum(images * price(way, trunk) for way, images in passes.items())
 
 
@@ -144,16 +142,16 @@ class _Alike:
 
 @functools.lru_cache(maxsize=1024)
 def _rough_step(alike: _Alike) -> tuple["Counter[Way]", int]:
-    return _step(alike.spec, SIZES[0], ROUGH, curved=True)
+    return _step(alike.spec, SIZES[0], ROUGH)
 
 
 def _trunk(spec: CandidateSpec) -> "Trunk":
     return Trunk(spec.architecture, spec.defenses, spec.dataset.shape, spec.dataset.tasks)
 
 
-def _step(spec: CandidateSpec, size: int, features: int, *, curved: bool) -> tuple["Counter[Way]", int]:
+def _step(spec: CandidateSpec, size: int, features: int) -> tuple["Counter[Way]", int]:
     """Make a step with a stand-in: how many images passed it which way, and what was computed besides."""
-    book = Book(curved=curved)
+    book = Book()
     light = dataclasses.replace(
         spec,
         architecture=StandIn(features, book),
@@ -214,7 +212,7 @@ def features_of(trunk: Trunk) -> int:
 def price(way: Way, trunk: Trunk) -> int:
     """Count the operations of a pass of one image."""
     if way == SECOND:  # backward through both passes, less what it is through the forward pass
-        return _through_slope(trunk, and_features=True) - price(BACKWARD, trunk)
+        return _through_slope(trunk) - price(BACKWARD, trunk)
     net, images = trunk.build().trunk, 2
     net.requires_grad_(way.to_weights)
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=way.to_images)
@@ -227,21 +225,15 @@ def price(way: Way, trunk: Trunk) -> int:
         return (int(counter.get_total_flops()) - forward) // images
 
 
-@functools.lru_cache(maxsize=1024)
-def is_curved(trunk: Trunk) -> bool:
-    """Whether gradients for images depend on activations: then backward through them is one through all."""
-    return _through_slope(trunk, and_features=False) > price(SECOND, trunk)
-
-
-def _through_slope(trunk: Trunk, *, and_features: bool) -> int:
-    """Count backward through the gradient for an image, and through its features too if asked for."""
+def _through_slope(trunk: Trunk) -> int:
+    """Count backward through the gradient for an image and through the features, together."""
     net, images = trunk.build().trunk, 2
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=True)
     with flop_counter() as counter:
         y = net(x)
         (slope,) = torch.autograd.grad(y, x, torch.ones_like(y).requires_grad_(), create_graph=True)
         before = int(counter.get_total_flops())
-        (slope.sum() + y.sum() if and_features else slope.sum()).backward()
+        (slope.sum() + y.sum()).backward()
         return (int(counter.get_total_flops()) - before) // images
 
 
@@ -249,13 +241,11 @@ class Book:
     """Keeps account of passes; a copy of a network writes into the same one.
 
     Attributes:
-        curved: Whether the trunk that it is kept for `is_curved`.
         visits: Forward passes, each with what came of it.
     """
 
-    def __init__(self, *, curved: bool) -> None:
+    def __init__(self) -> None:
         """Begin with nothing."""
-        self.curved = curved
         self.visits: list[Visit] = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Book":
@@ -280,13 +270,11 @@ class Visit:
 
     Attributes:
         images: How many images.
-        curved: Whether a pass through a backward pass goes on through the features.
         backward: Its backward passes, each as the set of what it goes on to.
         seconds: Passes through backward passes.
     """
 
     images: int
-    curved: bool
     backward: list[set[str]] = field(default_factory=list)
     seconds: int = 0
 
@@ -314,7 +302,7 @@ class Toll(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, features)."""
-        visit = Visit(len(x), self.book.curved)
+        visit = Visit(len(x))
         self.book.visits.append(visit)
         images = _Gate.apply(x, visit, "images").flatten(1).mean(dim=1, keepdim=True)
         y: Tensor = _Meet.apply(images, _Gate.apply(self.weight, visit, "weights"), visit)
@@ -353,7 +341,10 @@ class _Meet(torch.autograd.Function):
 
 
 class _Slope(torch.autograd.Function):
-    """The gradients for images and weights. A backward pass through them may go on through the features."""
+    """The gradients for images and weights.
+
+    A backward pass through them goes on through the features, as derivatives of activations depend on them.
+    """
 
     @staticmethod
     def forward(
@@ -367,4 +358,4 @@ class _Slope(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weight, y = ctx.saved_tensors
         ctx.visit.seconds += 1
-        return gradients[0] * weight, None, None, torch.zeros_like(y) if ctx.visit.curved else None, None
+        return gradients[0] * weight, None, None, torch.zeros_like(y), None
