@@ -154,6 +154,19 @@ def is_left_out(cls: type, name: str, tree: Any) -> bool:
     return "late" in field.metadata and bool(tree == to_tree(field.default, field_hints(cls)[name]))
 
 
+def shortened(tree: Any, hint: Any) -> Any:
+    """Return complete plain data without what is left out of it: as `to_tree` writes the instance of it."""
+    registry, item = registry_of(hint), item_hint(hint)
+    if item is not None:
+        return [shortened(element, item) for element in tree]
+    cls = hint if registry is None else registry.get(tree["name"])
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return tree
+    hints = field_hints(cls)
+    trees = {key: shortened(sub, hints[key]) if key in hints else sub for key, sub in tree.items()}
+    return {key: sub for key, sub in trees.items() if key not in hints or not is_left_out(cls, key, sub)}
+
+
 def split_name(node: Any, registry: Registry[Any], place: Place) -> tuple[type, dict[str, Any]]:
     """Read a plug-in node: its class and the fields given; a bare string is a name without fields.
 

@@ -21,6 +21,7 @@ from moosearch.registry import (
     is_left_out,
     item_hint,
     registry_of,
+    shortened,
     split_name,
     to_tree,
     validate_leaf,
@@ -68,9 +69,11 @@ class SearchSpace:
 
     Attributes:
         tree: The spec with every default written out: mappings, lists, scalars and `Gene` objects.
+        hint: What a filled spec builds; None where there are no candidates, but genomes alone.
     """
 
     tree: Any
+    hint: Any = dataclasses.field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, node: Any, hint: Any, place: Place | None = None) -> "SearchSpace":
@@ -84,7 +87,7 @@ class SearchSpace:
         Raises:
             SpecError: Something is unknown, missing or out of range, on any branch of any choice.
         """
-        return cls(_complete(node, hint, place or Place()))
+        return cls(_complete(node, hint, place or Place()), hint)
 
     def genes(self) -> dict[str, Gene]:
         """Return every gene by its path, parents before children.
@@ -103,6 +106,9 @@ class SearchSpace:
     def candidate(self, genome: Genome) -> Candidate:
         """Fill the holes.
 
+        Its id is that of the same recipe written without genes, be it that a gene has the default of a `late`
+        field.
+
         Args:
             genome: A value for every active gene; others are ignored.
 
@@ -111,7 +117,8 @@ class SearchSpace:
         """
         active: dict[str, Scalar] = {}
         spec = _fill(self.tree, genome, (), active)
-        return Candidate(candidate_id(spec), active, spec)
+        own = spec if self.hint is None else shortened(spec, self.hint)
+        return Candidate(candidate_id(own), active, spec)
 
     def sample(self, generator: np.random.Generator) -> dict[str, Scalar]:
         """Draw a value for every gene, active or not."""

@@ -110,8 +110,13 @@ def test_a_late_field_changes_no_candidate_that_does_not_use_it():
     for node in ({}, {"sharpness": 10}, {"training_of_more": {"lr": 0.1}}, {"training_of_more": {}}):
         assert grown({"width": 4} | node) == old
     assert grown({"width": 4, "sharpness": 11}).id != old.id
-    gene = grown({"width": 4, "sharpness": {"real": [1, 20]}})
-    assert gene.spec["sharpness"] == 10, "a gene stays a gene at the value of the default"
+    for node in ({"sharpness": {"real": [1, 20]}}, {"training_of_more": {"lr": {"choice": [0.1]}}}):
+        genome = {"sharpness": 10.0, "training_of_more.lr": 0.1}
+        candidate = SearchSpace.parse({"width": 4} | node, Grown).candidate(genome)
+        assert candidate.id == old.id, "the same recipe, be it written with genes"
+        assert candidate.genome, "which stay in it"
+        assert candidate.spec != old.spec
+        assert candidate_id(to_tree(build(Grown, candidate.spec), Grown)) == candidate.id
 
 
 @pytest.mark.parametrize(
