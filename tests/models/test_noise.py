@@ -119,3 +119,12 @@ def test_sigma_follows_a_schedule():
     build(DefenseSpec, {"input": [{"name": "noise", "sigma": 0}]}).follow(net.guard, net.trunk)
     x = images(2)
     assert torch.equal(net.guard(x), x)
+
+
+def test_noise_does_not_depend_on_how_images_lie_in_memory():
+    """Else an attack whose images lie otherwise would see other draws than those that it is judged by."""
+    layer, x = InputNoise(0.1).layer((3, 8, 8)).eval(), torch.rand(5, 3, 8, 8)
+    with seeded_torch(0):
+        noisy = layer(x)
+    with seeded_torch(0):
+        assert torch.equal(layer(x.contiguous(memory_format=torch.channels_last)), noisy)

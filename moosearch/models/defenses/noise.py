@@ -28,7 +28,10 @@ class NoiseLayer(DefenseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> the same."""
-        noisy = x + self.sigma * torch.randn_like(x if self.training else x[:1])
+        drawn = x if self.training else x[:1]
+        # Not randn_like: it draws other numbers where the images lie otherwise in memory.
+        noise = torch.randn(drawn.shape, dtype=x.dtype, device=x.device)
+        noisy = x + self.sigma * noise
         return straight_through(noisy.clamp(0, 1), noisy)
 
 
