@@ -54,7 +54,7 @@ def searched(out: Path, seed: int, overrides: list[str]) -> moosearch.Campaign:
         campaign = moosearch.resume(out)
     else:
         campaign = moosearch.search(SPACE, out=out, overrides=given)
-    moosearch.confirm(out, CONFIRMED)
+    moosearch.confirm(out, rules=CONFIRMED)
     return moosearch.Campaign(campaign.folder.root)
 
 
