@@ -132,8 +132,9 @@ def _print(found: Any) -> None:
         f"clean images rejected: {legitimate['count']} of {legitimate['of']} that are classified rightly"
         f"{_interval(legitimate)}, {wrong['count']} of {wrong['of']} others",
         *(f"! {name}: {entry['doubt']}" for name, entry in found.attacks.items() if entry["doubt"]),
-        "believe adaptive: it attacks network and detector, as whoever knows of the detector would; the "
-        "others attack the network alone, and say what becomes of attackers who do not know",
+        "believe the worst case with detector, and adaptive: it attacks network and detector, as whoever "
+        "knows of the detector would; the others attack the network alone, and each detection rate is of the "
+        "images that its own attack fools",
     ]
     for line in lines:
         out.print(line, soft_wrap=True)

@@ -24,17 +24,18 @@ ROUNDING = 1e-3
 class Evasion:
     """PGD that sees through the squeezers: an adaptive attack on feature squeezing.
 
-    Squeezers are differentiated by their stand-ins (BPDA). A round is a walk from a random point that makes
-    all views of an image, as it is and squeezed, say the same wrong class, by their logits, which do not
-    saturate; then, from the best point so far, walks up ``margin - weight * score`` with one weight after
-    another (Carlini & Wagner 2017, He et al. 2017). An image is left alone as soon as it evades.
+    Squeezers are differentiated by their stand-ins (BPDA). In a round a first walk makes all views of an
+    image, as it is and squeezed, say the same wrong class, by their logits, which do not saturate; it starts
+    from the image, in later rounds from a random point. Then come walks up ``margin - weight * score`` with
+    one weight after another (Carlini & Wagner 2017, He et al. 2017), from the best point so far; from a
+    random one where the weight is 0. An image is left alone as soon as it evades.
 
     Attributes:
         squeezers: The squeezers, on the network's device.
         threshold: Of the detector.
         eps: Radius of the ball, in pixel units of [0, 1].
         norm: Norm of the ball.
-        steps: Steps of a walk, each of a tenth of ``eps`` in the first walk of a round, then a 20th.
+        steps: Steps of a walk, each of a 20th of ``eps`` where there is a weight, else of a tenth.
         rounds: How often to start.
         weights: Of the score, one a walk; 0 for images that are hard to fool at all.
     """
@@ -64,14 +65,16 @@ class Evasion:
         classify, y = connected(net), labels[0]
         best, value = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         left = torch.arange(len(x), device=x.device)
-        for _ in range(self.rounds):
+        for number in range(self.rounds):
             drawn = uniform_start(x, self.eps, generator, norm=self.norm)
             for weight in (None, *self.weights):
+                # From the image itself there are points that fool and are scored low, near to it.
+                fresh = drawn if number or weight is not None else x
                 walk = _Walk(classify, self.squeezers, y[left], weight, best[left], value[left])
                 last = pgd(
                     walk,
                     x[left],
-                    start=best[left] if weight else drawn[left],
+                    start=(best if weight else fresh)[left],
                     eps=self.eps,
                     step=self.eps / (20 if weight else 10),
                     steps=self.steps,

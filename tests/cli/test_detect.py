@@ -107,7 +107,7 @@ def test_table_says_what_to_believe(cli, folder):
     assert code == 0
     for word in ("40 test images, linf eps 0.1", "fgsm", "adaptive", "worst case", "bit_depth(bits=2);"):
         assert word in out
-    assert "believe adaptive" in out
+    assert "believe the worst case with detector, and adaptive: " in out
     assert "clean images rejected: " in out
     assert "median_filter" not in out
 

@@ -297,9 +297,10 @@ def test_first_walk_leads_where_views_agree_though_the_image_alone_would_lead_el
         return torch.cat([torch.zeros(len(x), 1), x.flatten(1) + 5], dim=1)
 
     x, y = torch.full((8, 1, 1, 1), 0.5), torch.zeros(8, dtype=torch.long)
-    attack = Evasion((Opposite(),), 0.0, 0.3, weights=())
-    found = attack(net, x, (y,), generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(found, torch.full_like(x, 0.2))
+    for rounds in (1, 2):
+        attack = Evasion((Opposite(),), 0.0, 0.3, rounds=rounds, weights=())
+        found = attack(net, x, (y,), generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(found, torch.full_like(x, 0.2))
 
 
 def test_adaptive_attack_is_the_same_again(net, images):
