@@ -1,5 +1,7 @@
 """What keeps a network from being sure or steep, whatever its loss: smoothed labels, small gradients."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,15 +46,26 @@ class RegularizationSpec:
         return tuple(name for name in ("input_gradient", "jacobian") if getattr(self, name) > 0)
 
 
+@contextmanager
+def differentiated_twice() -> Iterator[None]:
+    """Keep to what has second derivatives, within a block: to no compiled trunk, to attention by products.
+
+    The backward pass of penalties belongs into such a block too: a trunk in parts is run again there.
+    """
+    with torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@differentiated_twice()
 def penalties(
     net: RobustNet, x: Tensor, y: Tensor, spec: RegularizationSpec, *, generator: Generator
 ) -> dict[str, Tensor]:
     """Return the penalties of a batch times their weights, with a graph, by field, but those of weight 0.
 
-    The network is run once more, in its own mode and in float32: derivatives of derivatives are less exact
-    in bfloat16, and not to be had of a compiled trunk. Statistics of batch normalization do not learn from
-    this pass. In training mode images meet in the statistics of the batch, and the derivatives are of all
-    images' values together.
+    They are to be differentiated within `differentiated_twice`. The network is run once more, in its own mode
+    and in float32: derivatives of derivatives are less exact in bfloat16. Statistics of batch normalization
+    do not learn from this pass. In training mode images meet in the statistics of the batch, and the
+    derivatives are of all images' values together.
 
     Args:
         net: The network.
@@ -62,8 +75,7 @@ def penalties(
         generator: Source of the directions, on the device of ``x``.
     """
     x = x.detach().requires_grad_()
-    # Of the kernels of attention (denoising blocks) plain products alone can be differentiated twice.
-    with Still([net]), torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH):
+    with Still([net]):
         logits = net(x)
     found = {}
     if spec.input_gradient > 0:
@@ -81,11 +93,12 @@ def squared_gradient(value: Tensor, x: Tensor) -> Tensor:
 
     Args:
         value: A scalar, the sum of a value an image.
-        x: (B, C, H, W) images that it was computed from.
+        x: (B, C, H, W) images that it was computed from. Where a layer cuts the graph between them, such as
+            ``(x > 0.5).float()``, the gradient is zero.
 
     Source: Ross & Doshi-Velez 2018, eq. 5.
     """
-    (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True, materialize_grads=True)
     return gradient.square().flatten(1).sum(dim=1).mean()
 
 

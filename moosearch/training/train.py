@@ -17,7 +17,7 @@ from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
-from moosearch.training.regularization import penalties
+from moosearch.training.regularization import differentiated_twice, penalties
 from moosearch.training.spec import CandidateSpec
 from moosearch.training.state import Tree
 
@@ -169,8 +169,9 @@ class Trainer:
         found = dict.fromkeys(self.penalties, torch.zeros((), device=self.device))
         if self.now.training.regularization.penalties:
             spec = self.now.training.regularization
-            terms = penalties(self.net, x, y, spec, generator=self.directions)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            with differentiated_twice():
+                terms = penalties(self.net, x, y, spec, generator=self.directions)
+                torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             found |= {name: term.detach() for name, term in terms.items()}
         return found
 

@@ -1,7 +1,7 @@
 """Penalties against closed forms, functional Jacobians and finite differences; smoothed labels."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -19,6 +19,8 @@ from moosearch.losses.loat import Loat
 from moosearch.losses.morel import Morel
 from moosearch.models import RobustNet, build_network
 from moosearch.models.alexnet import AlexNet
+from moosearch.models.defenses import DefenseSpec
+from moosearch.models.defenses.denoising import EmbeddedGaussian
 from moosearch.models.lenet import LeNet
 from moosearch.models.network import Outputs
 from moosearch.models.small_cnn import SmallCnn
@@ -167,6 +169,31 @@ def test_layers_in_parts_have_the_same_derivatives(architecture, side, parts):
     assert results[0].keys() == results[1].keys()
     for name, gradient in results[0].items():
         torch.testing.assert_close(results[1][name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_attention_of_a_trunk_in_parts_is_computed_again_as_it_was(few):
+    """Its fast kernels have no second derivatives, and keep other things than the one that has them."""
+    denoised = DefenseSpec(denoise=EmbeddedGaussian(after=(1, 2)))
+    found = []
+    for parts in (1, 4):
+        trainer = Trainer(replace(spec(), defenses=denoised), few, seed=0, parts=parts)
+        trainer.penalize(few.x, few.y)
+        found.append({name: p.grad for name, p in trainer.net.named_parameters() if p.grad is not None})
+    assert any(gradient.abs().sum() > 0 for name, gradient in found[0].items() if "norm" in name)
+    assert found[0].keys() == found[1].keys()
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_a_layer_that_cuts_the_graph_costs_no_penalty():
+    class Threshold(nn.Module):
+        def forward(self, x):
+            return (x > 0.5).to(x.dtype)
+
+    net = tiny()
+    net.guard = nn.Sequential(Threshold())
+    found = gradients(net, wave(3, 1, 4, 4), torch.tensor([0, 2, 1]))
+    assert not any(gradient.any() for gradient in found.values())
 
 
 def test_statistics_do_not_learn_from_the_pass(few):
