@@ -10,7 +10,8 @@ import torch
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError
 from moosearch.evaluation import Genome
-from moosearch.models import DefenseSpec, RobustNet
+from moosearch.models import DefenseSpec, RobustNet, count_parameters
+from moosearch.models.blank import blank
 from moosearch.training import CandidateSpec, Objective, Subject
 from moosearch.training.effort import effort_key
 
@@ -58,7 +59,7 @@ class Corner:
         return self.network, self.spec.dataset, effort_key(self.spec)
 
     def build(self, place: Place, device: str) -> RobustNet:
-        """Build the network; a refusal names the genes that led to it.
+        """Build the network, without drawing its weights; a refusal names the genes that led to it.
 
         Args:
             place: Where candidates stand, for messages.
@@ -66,7 +67,7 @@ class Corner:
                 counted in no time.
         """
         try:
-            with torch.device(device):
+            with blank(device):
                 return self.spec.build_network(seed=0).eval()
         except DataUnavailableError:
             raise
@@ -105,8 +106,8 @@ class Corners:
     def references(self, costs: Mapping[str, Cost]) -> dict[str, float]:
         """Return where the reference points lie that are not given, by key.
 
-        What takes long is done roughly for every corner, and well for the dearest. A time whose reference
-        point is given is taken once: it must be possible.
+        What takes long is done roughly for every corner that may be the dearest, and well for the dearest.
+        A time whose reference point is given is taken once: it must be possible.
 
         Raises:
             SpecError: A cost cannot be measured here.
@@ -126,13 +127,27 @@ class Corners:
         if objective.kind == "counted":
             return max(objective.measure(c.subject(self._nets[c.network])) for c in self._networks)
         if objective.kind == "timed":
-            measure, corners = partial(self._timed, objective), self._networks
+            measure, corners = partial(self._timed, objective), self._slow()
         else:
             images = {each: _training_images(each) for each in {c.spec.dataset for c in self._corners}}
             measure = partial(self._spent, objective, images)
             corners = _first(self._corners, lambda corner: corner.training)
         dearest = max(corners, key=partial(measure, rough=True)) if corners[1:] else corners[0]
         return measure(dearest, rough=False)
+
+    def _slow(self) -> list[Corner]:
+        """Return, of networks of the same kinds of layers, the one with the most weights.
+
+        Others of its kind may take longer, but not by so much that `MARGIN` would not hold it.
+        """
+        found: dict[Hashable, tuple[int, Corner]] = {}
+        for corner in self._networks:
+            net = self._nets[corner.network]
+            kind = corner.spec.dataset.shape, frozenset(map(type, net.modules()))
+            weights = count_parameters(net)
+            if kind not in found or weights > found[kind][0]:
+                found[kind] = weights, corner
+        return [corner for _, corner in found.values()]
 
     def _timed(self, objective: Objective, corner: Corner, *, rough: bool) -> float:
         net = corner.build(self._place, "cpu").to(self._device)

@@ -97,13 +97,13 @@ def measure_latency(
         network: A deployed network on the device to measure, as it is: nothing is folded or compiled.
         shape: (C, H, W) of an image.
         batch: Images at a time.
-        repeats: Timed passes in all, after a fifth as many (at least 3) for warming up; fewer, one a round
-            at least, where they would take longer than `SECONDS`.
+        repeats: Timed passes in all, after a fifth as many (3, or all, at least) for warming up; fewer, one a
+            round at least, where they would take longer than `SECONDS`.
         rounds: In how many rounds; others may measure in between.
         threads: CPU threads.
     """
     run, device = _passing(network, shape, batch)
-    warm_up, each = max(3, repeats // 5), -(-repeats // rounds)
+    warm_up, each = max(min(3, repeats), repeats // 5), -(-repeats // rounds)
     medians = []
     with torch.inference_mode():
         for number in range(rounds):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from moosearch.attacks.gradient import NoAttack
 from moosearch.data import Split, Task
 from moosearch.models import Architecture, DefenseSpec, RobustNet, build_network
+from moosearch.models.blank import blank
 from moosearch.models.cost import flop_counter
 from moosearch.models.defenses.defense import NoDenoiser
 from moosearch.registry import to_tree
@@ -176,7 +177,7 @@ class Trunk(NamedTuple):
 
     def build(self) -> RobustNet:
         """Build its network without numbers, in training mode."""
-        with torch.device("meta"):
+        with blank("meta"):
             return build_network(self.architecture, self.shape, self.tasks, seed=0, defenses=self.defenses)
 
 

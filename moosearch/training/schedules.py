@@ -106,11 +106,14 @@ def numbers_at(spec: "CandidateSpec", epoch: int) -> dict[str, float]:
     Raises:
         SpecError: A number cannot be scheduled, or so.
     """
+    if not spec.training.schedules:
+        return {}
+    return _numbers_at(spec, epoch, {number.path: number for number in _numbers(spec, type(spec), ())})
+
+
+def _numbers_at(spec: "CandidateSpec", epoch: int, known: Mapping[str, "_Number"]) -> dict[str, float]:
     schedules, numbers = spec.training.schedules, dict[str, float]()
-    if not schedules:
-        return numbers
     time = (epoch - 1) / (spec.training.epochs - 1) if spec.training.epochs > 1 else 1.0
-    known = {number.path: number for number in _numbers(spec, type(spec), ())}
     for index, schedule in enumerate(schedules):
         number = known.get(schedule.parameter)
         if number is not None:
@@ -133,7 +136,10 @@ def at_epoch(spec: "CandidateSpec", epoch: int) -> "CandidateSpec":
     """
     if not spec.training.schedules:
         return spec
-    numbers = numbers_at(spec, epoch)
+    return _with_numbers(spec, numbers_at(spec, epoch))
+
+
+def _with_numbers(spec: "CandidateSpec", numbers: Mapping[str, float]) -> "CandidateSpec":
     plain = replace(spec, training=replace(spec.training, schedules=()))
     return _with(plain, {tuple(path.split(".")): value for path, value in numbers.items()}, Place())
 
@@ -176,10 +182,10 @@ def check_schedules(spec: "CandidateSpec") -> None:
             )
     before: dict[str, float] = {}
     for epoch in range(1, spec.training.epochs + 1):
-        numbers = numbers_at(spec, epoch)
+        numbers = _numbers_at(spec, epoch, known)
         if numbers != before:
             try:
-                at_epoch(spec, epoch)
+                _with_numbers(spec, numbers)
             except SpecError as error:
                 raise SpecError(f"training.schedules: in epoch {epoch}: {error}") from None
         before = numbers

@@ -1,11 +1,13 @@
 """Where reference points lie: on the dearest corner, measured no more often than is needed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from moosearch.campaign.corners import Corner, Corners, Cost
 from moosearch.errors import Place, SpecError
+from moosearch.models import DefenseSpec
+from moosearch.models.defenses.squeezing import MedianFilter
 from moosearch.registry import build
 from moosearch.training import CandidateSpec
 from moosearch.training.costs import Energy, Flops, PeakMemory, TrainingCost
@@ -14,8 +16,9 @@ from moosearch.training.effort import training_flops
 PLACE = Place(shown=("candidate",))
 
 
-def corner(width=4, **training):
+def corner(width=4, defended=False, **training):
     tree = {
+        "defenses": {"input": [{"name": "bit_depth", "bits": 4}] if defended else []},
         "dataset": {"name": "digits", "train_size": 100},
         "architecture": {"name": "small_cnn", "width": width, "depth": 2},
         "training": {"epochs": 2, "batch_size": 32} | training,
@@ -51,13 +54,25 @@ def test_what_is_counted_lies_a_tenth_beyond_the_dearest_network(objective):
     assert references(objective, CORNERS)["cost"] == 1.1 * objective.measure(CORNERS[1].subject(net))
 
 
-def test_what_is_timed_is_measured_roughly_on_every_network_and_well_on_the_dearest():
+def test_what_is_timed_is_measured_roughly_on_the_largest_of_each_kind_and_well_on_the_dearest():
     timed = Timed()
-    found = references(timed, CORNERS)["cost"]
-    sizes = [size for size, _, _ in timed.seen]
-    assert [rough for _, rough, _ in timed.seen] == [True] * 3 + [False], "each network once"
-    assert found == 2 * max(sizes) == 2 * sizes[-1]
-    assert {device for _, _, device in timed.seen} == {"cpu"}
+    found = references(timed, [*CORNERS, corner(4, True), corner(8, True)])["cost"]
+    counts = {c: sum(p.numel() for p in corner(c).build(PLACE, "meta").parameters()) for c in (8, 16)}
+    assert timed.seen == [
+        (counts[16], True, "cpu"),
+        (counts[8], True, "cpu"),
+        (counts[16], False, "cpu"),
+    ]
+    assert found == 2 * counts[16]
+
+
+def test_of_equal_weights_the_first_is_timed():
+    """Corners with high numbers come first."""
+    filters = [
+        Corner(replace(c.spec, defenses=DefenseSpec(input=(MedianFilter(size),))), {})
+        for c, size in ((corner(), 3), (corner(), 2))
+    ]
+    assert Corners(filters, PLACE, gpu=False)._slow() == filters[:1]
 
 
 def test_a_single_network_is_measured_well_at_once():
