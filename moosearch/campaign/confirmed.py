@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ILLUSION, ROUNDING = 0.5, 0.05
 """Robustness is an illusion where the suite leaves less than this share of what the search's own attack
-measures on the same images, and the difference is more than this."""
+measures on the test images, and the difference is more than this."""
 
 ILLUSORY = (
     "the search chose it for robustness that is not there: most of what its own attack measures on the test "
@@ -109,14 +109,19 @@ class Retraining:
 
     @property
     def illusory(self) -> bool:
-        """Whether the attack that the search believed was blind: most of the robustness that it sees is gone.
+        """Whether the attacks that the search believed were blind: most of the robustness they see is gone.
 
-        A defense that masks gradients does this (Athalye et al. 2018). Honest networks lose some points.
+        A defense that masks gradients does this (Athalye et al. 2018). Honest networks lose some points; and
+        where one of several robust accuracies is by a weak attack in a ball too large for anybody, nearly
+        all of that one. So it is their mean that decides; accuracies without an attack are left aside.
         """
-        return any(
-            seen - self.objectives[key] > max(ROUNDING, (1 - ILLUSION) * seen)
-            for key, seen in self.judgment["as_searched"].items()
-        )
+        clean, seen = self.judgment["clean"]["accuracy"], self.judgment["as_searched"]
+        attacked = [key for key, value in seen.items() if not value == self.objectives[key] == clean]
+        if not attacked:
+            return False
+        before = statistics.fmean(seen[key] for key in attacked)
+        after = statistics.fmean(self.objectives[key] for key in attacked)
+        return before - after > max(ROUNDING, (1 - ILLUSION) * before)
 
     @property
     def failed_checks(self) -> dict[str, str]:
@@ -157,6 +162,7 @@ class _Judgment:
     """What is read of a judgment; `moosearch.evaluators.exam.sit` says more."""
 
     images: Annotated[int, pydantic.Field(ge=1)]
+    clean: _Share
     as_searched: Mapping[str, float]
     threats: Sequence[_Threat]
 

@@ -119,6 +119,7 @@ class ConfirmationStatus:
         failed: Trainings that failed.
         members: Members of the front that are confirmed.
         doubtful: Those of them that failed a check for masked gradients.
+        illusory: Those whose robustness is an illusion.
     """
 
     state: State
@@ -127,6 +128,7 @@ class ConfirmationStatus:
     failed: int
     members: int
     doubtful: int
+    illusory: int
 
 
 @dataclass(frozen=True)
@@ -335,4 +337,5 @@ def _confirmation(confirmation: Confirmation, *, running: bool) -> ConfirmationS
         confirmation.failed,
         len(confirmation.members),
         sum(bool(member.failed_checks) for member in confirmation.members),
+        sum(member.illusory for member in confirmation.members),
     )

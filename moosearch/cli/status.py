@@ -181,9 +181,10 @@ def _ending(found: Any, most: int) -> list[str]:
 
 
 def _confirmation(found: Any) -> str:
+    gone = f"; the robustness of {found.illusory} is an illusion" if found.illusory else ""
     return (
         f"confirmation: {found.state}; {found.done}/{found.planned} trainings done, {found.failed} failed; "
-        f"{found.doubtful} of {found.members} members failed a check for masked gradients"
+        f"{found.doubtful} of {found.members} members failed a check for masked gradients{gone}"
     )
 
 

@@ -49,7 +49,11 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
             "name": name.replace("_", " "),
             "value": entry["kept"],
             "args": {"split": "validation", "images": entry["images"]}
-            | ({"attacks": entry["attacks"]} if "attacks" in entry else {}),
+            | (
+                {"attacks": entry["attacks"], "over": entry.get("over", "worst_case")}
+                if "attacks" in entry
+                else {}
+            ),
         }
         for name, entry in _accuracies(manifest).items()
     ]
@@ -214,6 +218,10 @@ def _moves(threat: Mapping[str, Any]) -> str:
     return form.format(norm=threat["norm"], eps=threat["eps"])
 
 
+_OVER = {None: "the worst case of", "worst_case": "the worst case of", "mean": "the mean over each of"}
+"""How several attacks count; manifests of older exports do not say."""
+
+
 def _evaluation(manifest: Mapping[str, Any]) -> str:
     rows = []
     several = any(entry["std"] is not None for entry in manifest["objectives"].values())
@@ -226,15 +234,15 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     head = ("metric", "value", "95 % interval", "over trainings", "unit", "better is")
     table = _table(head if several else (*head[:3], *head[4:]), rows)
     attacks = "\n".join(
-        f"- {key.replace('_', ' ')}, on {entry['images']:,} images, the worst case of: "
+        f"- {key.replace('_', ' ')}, on {entry['images']:,} images, {_OVER[entry.get('over')]}: "
         + "; ".join(_attack(attack) for attack in entry["attacks"])
         for key, entry in _accuracies(manifest).items()
         if "attacks" in entry
     )
     clean = manifest["clean_accuracy_reproduced"]
     robust = """
-"Robust" is the share of images that are classified rightly as they are and under every attack below; it is no
-guarantee against other attacks."""
+A robust accuracy is the share of images that are classified rightly as they are and under every attack below,
+or, where that is said, the mean of the shares under each; it is no guarantee against other attacks."""
     return f"""On the **validation split** ({manifest["images"]:,} images), on which the candidate was also
 selected: expect less on new data. Intervals are Wilson's, for so many images, and do not know of the
 selection.{robust if attacks else ""}

@@ -91,7 +91,7 @@ def _objectives(
         }
         objective = accuracies.get(info.key)
         if isinstance(objective, RobustAccuracy):
-            entry["attacks"] = [attack_tree(attack) for attack in objective.attacks]
+            entry |= {"attacks": [attack_tree(a) for a in objective.attacks], "over": objective.over}
         if objective is not None:
             most, share = 0, True
             if isinstance(objective, RobustAccuracy):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.campaign import Campaign
+from moosearch.campaign.confirmed import ILLUSORY
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.now import shown
@@ -133,11 +134,11 @@ def gene_column(path: str, name: str, values: Sequence[Any], gene: Gene | None) 
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Return for every dotted path its shortest end that no other path ends with.
+    """Return for every dotted path its shortest end that no other path ends with, and that is no bare number.
 
     Example:
-        >>> list(short_names(["a.loss", "a.loss.trades.beta", "a.loss.mart.beta"]).values())
-        ['loss', 'trades.beta', 'mart.beta']
+        >>> list(short_names(["a.loss", "a.loss.trades.beta", "a.loss.mart.beta", "a.input.0"]).values())
+        ['loss', 'trades.beta', 'mart.beta', 'input.0']
     """
     ends: dict[str, int] = {}
     for path in paths:
@@ -148,7 +149,8 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 def _ends(path: str) -> list[str]:
     parts = path.split(".")
-    return [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+    starts = range(len(parts) - 1, -1, -1)
+    return [".".join(parts[start:]) for start in starts if start == 0 or not parts[start].isdigit()]
 
 
 def space_genes(spec: Mapping[str, Any]) -> dict[str, Gene]:
@@ -180,7 +182,8 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
 
     A member has ``id``, the search's ``estimate`` by key, ``images``, ``trainings`` and ``failed``,
     ``values`` (key -> mean and standard deviation), ``standing``, ``checks`` (those that failed: name,
-    trainings, explanation), ``errors``. None where no confirmation was started.
+    trainings, explanation), ``errors``; ``illusory`` is what is said of those that are so. None where no
+    confirmation was started.
     """
     found = campaign.confirmation
     if found is None:
@@ -212,6 +215,7 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
         "planned": found.planned,
         "done": found.done,
         "failed": found.failed,
+        "illusory": ILLUSORY,
         "keys": list(found.confirmed),
         "measured": list(found.measured),
         "members": members,

@@ -14,7 +14,7 @@ from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front, to_losses
-from moosearch.pareto.front import spread_text, value_text
+from moosearch.pareto.front import alike_text, spread_text, value_text
 from moosearch.space.files import load
 
 
@@ -72,7 +72,7 @@ def campaign_note(campaign: Campaign, status: Status) -> str:
             "",
             f"Confirmation {confirmation.state}: {confirmation.done} of {confirmation.planned} trainings of "
             f"{confirmation.members} members, {confirmation.doubtful} of them fail a check for masked "
-            "gradients.",
+            f"gradients, and the robustness of {confirmation.illusory} is an illusion.",
         ]
     lines += ["", f"`moosearch front {folder}`, `moosearch report {folder}`, `moosearch confirm {folder}`"]
     return "\n".join(lines) + "\n"
@@ -112,8 +112,7 @@ def _origins(campaign: Campaign) -> list[tuple[dict[str, object], str]]:
 
 def _tolerances(campaign: Campaign) -> str:
     """Say where values that differ count as equal; nothing where they nowhere do."""
-    tolerant = [info for info in campaign.header.objectives if info.tolerance]
-    told = ", ".join(f"{info.key} in boxes of {info.tolerance:.2%}" for info in tolerant)
+    told = alike_text(campaign.header.objectives)
     return f" ({told})" if told else ""
 
 

@@ -13,8 +13,11 @@ import pytest
 
 import moosearch
 from moosearch.campaign import plots
+from moosearch.campaign.status import read_status
+from moosearch.cli.status import _confirmation
 from moosearch.cli.tables import doubts, front_table
 from moosearch.export.card import _place, model_card
+from moosearch.report.data import confirmation
 
 CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
 
@@ -147,6 +150,8 @@ def test_robustness_that_the_suite_does_not_find_leaves_the_front(campaign):
     cells = " ".join(front_table(campaign).columns[0].cells)
     assert "LEAVES: illusion" in cells
     assert any("robustness that is not there" in line for line in doubts(found))
+    assert "the robustness of 1 is an illusion" in _confirmation(read_status(campaign).confirmation)
+    assert "robustness that is not there" in confirmation(campaign)["illusory"]
     assert found.to_frame().set_index("id").loc[masking, "illusory"]
     assert "**It does not stay on the front" in _place(gone.to_tree())
 
@@ -169,6 +174,19 @@ def test_a_few_points_are_no_illusion(campaign, seen, illusory):
     root, identity = campaign.folder.root, campaign.front.members[0].candidate.id
     for number in (1, 2, 3):
         write(root, identity, number, clean=0.9, robust=0.0, seen=seen)
+    assert moosearch.Campaign(root).confirmation.member(identity).standing.illusory == illusory
+
+
+@pytest.mark.parametrize(("seen", "left", "illusory"), [(0.5, 0.45, False), (0.8, 0.05, True)])
+def test_a_weak_attack_in_a_ball_too_large_for_anybody_makes_no_illusion(campaign, seen, left, illusory):
+    """FGSM at eps 0.1 on honest CIFAR networks: nearly all that it leaves is gone under the suite."""
+    root, identity = campaign.folder.root, campaign.front.members[0].candidate.id
+    for number in (1, 2, 3):
+        write(root, identity, number, clean=0.9, robust=left, seen=seen)
+        path = root / "confirmed" / identity / f"{number}.json"
+        record = json.loads(path.read_text())
+        record["judgment"]["as_searched"]["weak"], record["objectives"]["weak"] = 0.1, 0.01
+        path.write_text(json.dumps(record))
     assert moosearch.Campaign(root).confirmation.member(identity).standing.illusory == illusory
 
 

@@ -151,3 +151,20 @@ def test_files_of_the_users_are_named_without_their_folders(manifest):
     assert "datasets" not in data  # the hub has none of this name
     assert data["model-index"][0]["results"][0]["dataset"]["name"] == "x.npz"
     assert "The training split of `x.npz`" in body
+
+
+def test_a_mean_over_attacks_is_not_called_the_worst_case(manifest):
+    entry = manifest["objectives"]["robust_accuracy"]
+    assert entry["over"] == "worst_case"
+    mean = manifest | {"objectives": {"robust_accuracy": entry | {"over": "mean", "interval": None}}}
+    older = {k: v for k, v in entry.items() if k != "over"}
+    for objectives, said in (
+        (mean["objectives"], "the mean over each of: "),
+        ({"robust_accuracy": older}, "the worst case of: "),
+    ):
+        line = next(
+            row
+            for row in model_card(manifest | {"objectives": objectives}).splitlines()
+            if row.startswith("- robust accuracy, on ")
+        )
+        assert said in line

@@ -47,12 +47,14 @@ const Evidence = (data, known, badge) => {
     const where = byId("confirmation");
     const stays = judged.filter((m) => m.standing.stays).length;
     const doubtful = judged.filter((m) => m.checks.length).length;
+    const gone = judged.filter((m) => m.standing.illusory).length;
     where.append(
       el("h3", { text: "Confirmed values" }),
       el("p", {
         text:
           `${judged.length} of ${all.front.length} members of the front were trained again (${found.done} of ${found.planned} trainings done, ${found.failed} failed). ` +
-          `${stays} of them ${stays === 1 ? "stays" : "stay"} on the front within noise; ${doubtful} failed a check for masked gradients.`,
+          `${stays} of them ${stays === 1 ? "stays" : "stay"} on the front within noise; ${doubtful} failed a check for masked gradients.` +
+          (gone ? ` ${gone} ${gone === 1 ? "leaves" : "leave"} it for robustness that is an illusion.` : ""),
       }),
     );
     if (!judged.length) return;
@@ -184,6 +186,9 @@ const Evidence = (data, known, badge) => {
         ),
       ),
     );
+    const illusions = judged
+      .filter((m) => m.standing.illusory)
+      .map((m) => el("li", {}, el("span", { class: "id", text: m.id }), `: ${found.illusory}`));
     const doubts = judged.flatMap((m) =>
       m.checks.map(([name, times, said]) =>
         el(
@@ -199,8 +204,8 @@ const Evidence = (data, known, badge) => {
         el("li", {}, el("span", { class: "id", text: m.id }), ` a training failed: ${error}`),
       ),
     );
-    if (doubts.length || failures.length)
-      where.append(el("h3", { text: "Doubts" }), el("ul", { class: "doubts" }, ...doubts, ...failures));
+    const said = [...illusions, ...doubts, ...failures];
+    if (said.length) where.append(el("h3", { text: "Doubts" }), el("ul", { class: "doubts" }, ...said));
   }
 
   function drawCurves() {
