@@ -95,7 +95,7 @@ class Comparison:
         """Say in which box hypervolumes and IGD+ are measured."""
         ends = [
             f"{o.key} from {o.ideal:g} to {o.reference:,.6g}"
-            + (f", in boxes of {o.tolerance:.2%}" if o.tolerance else "")
+            + (f", in boxes of {100 * o.tolerance:.4g}%" if o.tolerance else "")
             for o in self.objectives
         ]
         own = all(

@@ -173,7 +173,7 @@ def validate(
     out.print(table)
     objectives = Table("objective", "sense", "unit", "reference point")
     for info in plan.objectives:
-        alike = f", alike within {info.tolerance:.3g}" if info.tolerance else ""
+        alike = f", in boxes of {100 * info.tolerance:.4g}%" if info.tolerance else ""
         objectives.add_row(info.key, info.sense, f"{info.unit}{alike}", value_text(info.reference))
     out.print(objectives)
     for constraint in plan.constraints:

@@ -7,7 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from moosearch.pareto.front import recipe_text, spread_text
+from moosearch.pareto.front import alike_text, recipe_text, spread_text
 
 
 def front_table(campaign: Any, shown: Any = None) -> Table:
@@ -86,7 +86,8 @@ def _cell(evaluation: Any, member: Any, key: str, intervals: Mapping[str, Sequen
 
 def _caption(campaign: Any, confirmation: Any) -> str | None:
     """Say what stands in the table of the front beside values."""
-    lines = []
+    alike = alike_text(campaign.header.objectives)
+    lines = [alike] if alike else []
     if any(e.deviations for e in campaign.front):
         lines.append("±: standard deviation over trainings")
     if confirmation is not None:

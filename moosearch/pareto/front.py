@@ -201,25 +201,41 @@ def recipe_text(evaluation: Evaluation, paths: Collection[str]) -> str:
 
     Example:
         >>> from moosearch.evaluation import Candidate
-        >>> genome = {"training.loss": "trades", "training.optimizer.lr": 0.1}
+        >>> genome = {"training.loss": "trades", "training.optimizer.lr": 0.1, "defenses.input.0": "none"}
         >>> recipe_text(Evaluation(Candidate("0", genome, {}), "complete"), list(genome))
-        'trades, lr=0.1'
+        'trades, lr=0.1, input.0=none'
     """
     return ", ".join(
-        value if isinstance(value, str) else f"{path.rpartition('.')[2]}={value}"
+        value if isinstance(value, str) and value != "none" else f"{_last_name(path)}={value}"
         for path, value in evaluation.candidate.genome.items()
         if path in paths
     )
 
 
-def value_text(value: float) -> str:
-    """Write an objective's value for people: four digits, or whole with separators from 1,000.
+def _last_name(path: str) -> str:
+    before, _, last = path.rpartition(".")
+    return f"{before.rpartition('.')[2]}.{last}" if last.isdigit() else last
+
+
+def alike_text(objectives: Sequence[ObjectiveInfo]) -> str:
+    """Say within what boxes values of objectives count as equal; nothing where there is no tolerance.
 
     Example:
-        >>> value_text(0.97222), value_text(609536.0)
-        ('0.9722', '609,536')
+        >>> alike_text([ObjectiveInfo("latency", "minimize", "ms", 0.0, 2.0, tolerance=0.1)])
+        'alike in dominance: latency in boxes of 10%'
     """
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+    told = ", ".join(f"{o.key} in boxes of {100 * o.tolerance:.4g}%" for o in objectives if o.tolerance)
+    return f"alike in dominance: {told}" if told else ""
+
+
+def value_text(value: float) -> str:
+    """Write an objective's value for people: four digits, or whole with separators from 1,000 to a billion.
+
+    Example:
+        >>> value_text(0.97222), value_text(609536.0), value_text(1393827552.0)
+        ('0.9722', '609,536', '1.394e+09')
+    """
+    return f"{value:,.0f}" if 1000 <= value < 1e9 else f"{value:.4g}"
 
 
 def spread_text(mean: float, std: float) -> str:

@@ -9,6 +9,7 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.status import Status, read_status
 from moosearch.evaluation import Evaluation
 from moosearch.pareto.choice import RULES
+from moosearch.pareto.front import alike_text
 from moosearch.report import data as read
 from moosearch.report.page import Section, document, escape, table
 
@@ -48,7 +49,7 @@ def campaign_page(campaign: Campaign, *, refresh: float = 0) -> str:
         sections,
         data,
         SCRIPTS,
-        head=_head(status, evaluations, data, tree),
+        head=_head(status, evaluations, data, tree, alike_text(campaign.header.objectives)),
         tools=_tools(),
         refresh=refresh if status.running else 0,
     )
@@ -131,7 +132,11 @@ def _datasets(spec: Mapping[str, Any]) -> str:
 
 
 def _head(
-    status: Status, evaluations: list[Evaluation], data: Mapping[str, Any], spec: Mapping[str, Any]
+    status: Status,
+    evaluations: list[Evaluation],
+    data: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    alike: str,
 ) -> str:
     states = data["candidates"]["state"]
     counts = {name: states.count(number) for number, name in enumerate(read.STATES)}
@@ -150,6 +155,7 @@ def _head(
         "last heard of": _day(status.last or max(_started(evaluations), default="")) or "unknown",
     }
     words = [_datasets(spec), f"{status.algorithm}, seed {status.seed}", *threats(spec)]
+    words.append(alike)
     if data["constraints"]:
         words.append("constraint: " + ", ".join(data["constraints"]))
     about = "".join(f"<li>{escape(word)}</li>" for word in words if word)

@@ -1,14 +1,18 @@
 """What candidates cost: the deployed network, counted or measured, and the training."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import pydantic
 
 from moosearch.evaluation import Sense
 from moosearch.models import count_flops, count_parameters, peak_memory
 from moosearch.models.timing import energy_meter, measure_energy, measure_latency
-from moosearch.registry import Count, NonNegative, Positive, late
+from moosearch.registry import Count, Number, Positive, late
 from moosearch.training.effort import rough_training_flops, training_flops
 from moosearch.training.objectives import OBJECTIVES, Kind, Subject, key_of
+
+Tolerance = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
 ROUGH = 16
 """Images at a time, at most, where a rough value will do."""
@@ -112,7 +116,7 @@ class Latency:
     label: str = ""
     threads: Count = late(1)
     rounds: Count = late(5)
-    tolerance: NonNegative = late(0.0)
+    tolerance: Tolerance = late(0.0)
     sense: ClassVar[Sense] = "minimize"
     unit: ClassVar[str] = "ms"
     kind: ClassVar[Kind] = "timed"
@@ -151,7 +155,7 @@ class Energy:
     batch: Count = 256
     seconds: Positive = 1.0
     rounds: Count = 3
-    tolerance: NonNegative = 0.05
+    tolerance: Tolerance = 0.05
     label: str = ""
     sense: ClassVar[Sense] = "minimize"
     unit: ClassVar[str] = "mJ"

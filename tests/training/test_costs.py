@@ -213,3 +213,8 @@ def test_precision_changes_no_count():
         spec, training=dataclasses.replace(spec.training, numerics=NumericsSpec("bf16", "channels_last"))
     )
     assert training_flops(low, 64) == training_flops(spec, 64)
+
+
+def test_a_tolerance_is_a_share():
+    with pytest.raises(SpecError, match="tolerance: got 5, expected at most 1"):
+        build(HINT, {"name": "latency", "tolerance": 5})
