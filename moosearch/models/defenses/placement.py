@@ -69,7 +69,7 @@ def inserted(
         raise SpecError(f"defenses.denoise: expected a trunk of layers, got {type(trunk).__name__}.")
     found = stages(trunk, shape)
     if not found:
-        raise SpecError("defenses.denoise: the network has no stage with feature maps of more than one pixel.")
+        raise SpecError("defenses.denoise: no stage of this network has feature maps of more than one pixel.")
     for number in after:
         if number == 0 or not -len(found) <= number <= len(found):
             raise SpecError(
