@@ -162,7 +162,7 @@ def make_plan(document: Document) -> Plan:
         suites(spec)
     except SpecError as error:
         raise place.child("campaign").child("confirmation").error(str(error)) from None
-    infos, corners, datasets = _objectives(spec, space, keys, place)
+    infos, corners, datasets = _objectives(spec, space, keys, metrics, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
     plan = Plan(
         dataclasses.replace(spec, initial=()), space, infos, constraints, metrics, imports, corners, datasets
@@ -258,7 +258,7 @@ def _constraints(
 
 
 def _objectives(
-    spec: CampaignSpec, space: SearchSpace, keys: list[str], place: Place
+    spec: CampaignSpec, space: SearchSpace, keys: list[str], metrics: Sequence[Objective], place: Place
 ) -> tuple[tuple[ObjectiveInfo, ...], int, tuple[Dataset, ...]]:
     """Build the corners of the space, and complete the reference point by what the dearest of them cost."""
     corners, datasets = [], []
@@ -274,6 +274,9 @@ def _objectives(
         for index, (key, objective) in enumerate(zip(keys, spec.objectives, strict=True))
         if objective.kind != "fraction"
     }
+    for metric in metrics:
+        if metric.kind != "fraction":
+            costs[key_of(metric)] = Cost(metric, campaign.child("constraints"), known=True)
     worst = Corners(corners, candidate, gpu=spec.resources.gpus != 0).references(costs)
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from moosearch.campaign.corners import Corner, Corners, Cost
+from moosearch.campaign.plan import make_plan
 from moosearch.errors import Place, SpecError
 from moosearch.models import DefenseSpec
 from moosearch.models.defenses.squeezing import MedianFilter
 from moosearch.registry import build
+from moosearch.space.files import Document
 from moosearch.training import CandidateSpec
 from moosearch.training.costs import Energy, Flops, PeakMemory, TrainingCost
 from moosearch.training.effort import training_flops
@@ -109,3 +111,10 @@ def test_a_network_that_cannot_be_built_names_its_genes():
     tree = {"dataset": "digits", "architecture": {"name": "small_cnn", "width": 4, "depth": 9}}
     with pytest.raises(SpecError, match=r"candidate\.architecture: .*\(at architecture\.width=4\)"):
         Corners([small, Corner(build(CandidateSpec, tree), small.genome)], PLACE, gpu=False)
+
+
+def test_what_only_a_constraint_asks_must_be_possible_too(tiny):
+    data = tiny()
+    data["campaign"] |= {"constraints": ["energy <= 1"], "resources": {"gpus": 0}}
+    with pytest.raises(SpecError, match=r"campaign\.constraints: energy is that of an NVIDIA GPU"):
+        make_plan(Document(data, Place()))
