@@ -32,10 +32,12 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     assert "robust_accuracy" in capsys.readouterr().out
 
 
-def test_the_space_in_readme_is_valid():
-    (text,) = blocks("README.md", "yaml")
-    data = {"campaign": {"name": "readme"}, **yaml.safe_load(text)}
-    assert len(make_plan(Document(data, Place())).space.genes()) == 8
+def test_the_spaces_in_readme_are_valid():
+    first, second = (yaml.safe_load(text) for text in blocks("README.md", "yaml"))
+    second["candidate"] |= {"dataset": {"name": "mnist"}}
+    named = [{"campaign": {"name": "readme"}} | data for data in (first, second)]
+    plans = [make_plan(Document(data, Place())) for data in named]
+    assert [len(plan.space.genes()) for plan in plans] == [8, 9]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda p: p.name)

@@ -83,7 +83,9 @@ class Retraining:
             stored = json.loads(path.read_text(encoding="utf-8"))
             found = _RETRAINING.validate_python(stored)
             if not found.error:
-                _JUDGMENT.validate_python(stored["judgment"])
+                judgment = _JUDGMENT.validate_python(stored["judgment"])
+                if not judgment.as_searched.keys() <= found.objectives.keys():
+                    return None
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return replace(found, number=int(path.stem))

@@ -1,11 +1,11 @@
 """Detect: adversarial images, by feature squeezing, before trained candidates and exported models."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from rich import box
 from rich.table import Table
@@ -103,6 +103,8 @@ def detect(
             seed=seed,
             progress=lambda candidate, what, done, total: bar(f"{candidate} {what}", done, total),
         )
+    import pandas as pd
+
     frame = pd.concat([each.table() for each in found], ignore_index=True)
     if csv:
         typer.echo(frame.to_csv(index=False), nl=False)
@@ -159,7 +161,7 @@ def _table(rows: list[dict[Any, Any]], title: str) -> Table:
     for row in rows:
         if row["attack"] == "worst_case":
             table.add_section()
-        attacked = not pd.isna(row["attacked"])
+        attacked = not _missing(row["attacked"])
         table.add_row(
             "worst case" if row["attack"] == "worst_case" else row["attack"],
             f"{row['fooled']}/{row['attacked']}" if attacked else "",
@@ -177,7 +179,7 @@ def _table(rows: list[dict[Any, Any]], title: str) -> Table:
 
 def _number(value: float | None, form: str = ".4f") -> str:
     """Write a number, and nothing where there is none."""
-    return "" if value is None or pd.isna(value) else format(value, form)
+    return "" if _missing(value) else format(value, form)
 
 
 def _interval(entry: Any) -> str:
@@ -198,3 +200,8 @@ def _interruptible(folder: Path) -> Iterator[None]:
             f"interrupted: the attacks that were finished are in {folder / 'evaluations'}.", soft_wrap=True
         )
         raise typer.Exit(130) from None
+
+
+def _missing(value: Any) -> bool:
+    """Whether a cell of a table has no value."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
