@@ -2,10 +2,10 @@
 
     python tests/benchmarks/rarmo/measure.py FOLDER --data mnist.npz [--seeds 3] [--write]
 
-Smaller than the space as shipped: 3,000 training images, trainings of 5 epochs with an attack of 5 steps,
-LeNet of at most a quarter of the width, population 8, 3 generations, 300 validation images. Four members of
-each front are then confirmed: trained again, and judged on 300 test images under the suite of the space. What
-is finished is not done again.
+Smaller than the space as shipped: 2,500 training images, trainings of 5 epochs in batches of 32 with an attack
+of 5 steps, LeNet of at most a quarter of the width, population 8, 3 generations, 300 validation images. Three
+members of each front are then confirmed: trained again, and judged on 300 test images under the suite of the
+space. What is finished is not done again.
 """
 
 import argparse
@@ -23,10 +23,11 @@ ROOT = Path(__file__).parents[3]
 SPACE = ROOT / "search_spaces/rarmo_mnist.yaml"
 RESULTS = ROOT / "results/benchmarks"
 SMALL = (
-    "candidate.dataset.train_size=3000",
+    "candidate.dataset.train_size=2500",
     "candidate.dataset.val_size=1000",
     "candidate.architecture.width={log_real: [0.0625, 0.25]}",
     "candidate.training.epochs=5",
+    "candidate.training.batch_size=32",
     "candidate.training.attack.pgd.steps=5",
     "candidate.training.attack.pgd.step=0.1",
     "candidate.training.attack.smoothed_pgd.steps=5",
@@ -42,10 +43,12 @@ PLAIN = (
     "candidate.architecture.activation=relu",
     "candidate.training.attack={name: pgd, eps: 0.3, step: 0.1, steps: 5}",
     "candidate.training.regularization={}",
-    "candidate.training.schedules=[]",
+    "candidate.training.schedules=[{parameter: training.attack.eps, start: {real: [0, 0.3]}, "
+    "until: {real: [0.1, 1]}}]",
 )
-"""The same space without a gene of a defense; the losses stay."""
-CONFIRMED = ("knee", "best:clean_accuracy", "best:robust_accuracy", "best:latency")
+"""The same space without a gene of a defense; the losses and the warm-up of eps stay: without it LeNet rests long
+at a constant prediction, and the comparison would be of that."""
+CONFIRMED = ("knee", "best:clean_accuracy", "best:robust_accuracy")
 
 
 def searched(out: Path, seed: int, overrides: list[str]) -> moosearch.Campaign:
