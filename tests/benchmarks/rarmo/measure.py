@@ -2,10 +2,10 @@
 
     python tests/benchmarks/rarmo/measure.py FOLDER --data mnist.npz [--seeds 3] [--write]
 
-Smaller than the space as shipped: 2,500 training images, trainings of 5 epochs in batches of 32 with an attack
-of 5 steps, LeNet of at most a quarter of the width, population 8, 3 generations, 300 validation images. Three
-members of each front are then confirmed: trained again, and judged on 300 test images under the suite of the
-space. What is finished is not done again.
+Smaller than the space as shipped: 2,500 training images, trainings of 5 epochs in batches of 32 with an
+attack of 5 steps, LeNet of at most a quarter of the width, population 8, 3 generations, 300 validation
+images. Three members of each front are then confirmed: trained again, and judged on 300 test images under
+the suite of the space. What is finished is not done again.
 """
 
 import argparse
@@ -46,8 +46,8 @@ PLAIN = (
     "candidate.training.schedules=[{parameter: training.attack.eps, start: {real: [0, 0.3]}, "
     "until: {real: [0.1, 1]}}]",
 )
-"""The same space without a gene of a defense; the losses and the warm-up of eps stay: without it LeNet rests long
-at a constant prediction, and the comparison would be of that."""
+"""The same space without a gene of a defense. The losses stay, and the warm-up of eps: without it LeNet rests
+long at a constant prediction, and the comparison would be of that."""
 CONFIRMED = ("knee", "best:clean_accuracy", "best:robust_accuracy")
 
 
