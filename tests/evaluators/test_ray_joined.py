@@ -106,7 +106,7 @@ def test_the_token_is_asked_for(guarded, space, tmp_path):
 
 
 def test_a_cluster_that_goes_away_is_lost(guarded, space, tmp_path):
-    """Within a minute: after that, Ray itself would end the process."""
+    """Before Ray itself ends the process, without our words: it does after a minute or two."""
     import ray  # noqa: F401 (brings psutil)
 
     psutil = __import__("psutil")
@@ -119,6 +119,6 @@ def test_a_cluster_that_goes_away_is_lost(guarded, space, tmp_path):
     for each in psutil.Process(head.pid).children(recursive=True):
         if each.name() == "gcs_server":
             each.kill()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 1, err
     assert "Ray is gone: nobody answers" in " ".join(err.split())
