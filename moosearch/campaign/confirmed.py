@@ -37,6 +37,12 @@ ILLUSORY = (
 )
 """What is said of a member whose robustness is an illusion."""
 
+BLIND = (
+    "The search's own attack is blind to something in these networks. Search again with one that is not: "
+    "name bpda or square among the attacks of the objective."
+)
+"""What to do about it."""
+
 
 @dataclass(frozen=True)
 class Standing:

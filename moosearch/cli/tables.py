@@ -121,13 +121,13 @@ def attack_table(confirmation: Any) -> Table:
 
 
 def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]:
-    """Return lines on trainings that failed, on members that failed checks, and on what each check means.
+    """Return lines on trainings that failed, on members that failed checks, and on what to make of it.
 
     Args:
         confirmation: What was confirmed.
         shown: Ids of the members to speak of; all if not given.
     """
-    from moosearch.campaign.confirmed import ILLUSORY
+    from moosearch.campaign.confirmed import BLIND, ILLUSORY
 
     lines: list[str] = []
     explanations: dict[str, str] = {}
@@ -141,6 +141,7 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
         checks = ", ".join(f"{name} ({count}x)" for name, count in member.failed_checks.items())
         if member.illusory:
             lines.append(f"! {member.estimate.candidate.id}: {ILLUSORY}")
+            explanations["illusion"] = BLIND
         if checks:
             lines.append(f"! {member.estimate.candidate.id} failed {checks}")
         explanations |= member.explanations

@@ -150,6 +150,7 @@ def test_robustness_that_the_suite_does_not_find_leaves_the_front(campaign):
     cells = " ".join(front_table(campaign).columns[0].cells)
     assert "LEAVES: illusion" in cells
     assert any("robustness that is not there" in line for line in doubts(found))
+    assert sum("bpda or square" in line for line in doubts(found)) == 1, "what to do about it"
     assert "the robustness of 1 is an illusion" in _confirmation(read_status(campaign).confirmation)
     assert "robustness that is not there" in confirmation(campaign)["illusory"]
     assert found.to_frame().set_index("id").loc[masking, "illusory"]
