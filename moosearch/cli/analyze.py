@@ -21,35 +21,18 @@ from moosearch.cli.app import (
     out,
 )
 from moosearch.cli.bar import measuring
+from moosearch.cli.judging import EpsOption, ImagesOption, NormOption, PickOption, SubjectArgument
 from moosearch.cli.tables import frame_table
 
 analyze = typer.Typer(help="Measure datasets, perturbations and trained candidates.", no_args_is_help=True)
 app.add_typer(analyze, name="analyze")
 
-SubjectArgument = Annotated[
-    Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")
-]
-PickOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pick",
-        help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
-        metavar="RULE",
-    ),
-]
 AttackOption = Annotated[
     str | None,
     typer.Option(
         "--attack",
         help="Its name, such as pgd20, or '{name: pgd, steps: 20}'; PGD-50 on the margin if not given.",
     ),
-]
-EpsOption = Annotated[
-    str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
-]
-NormOption = Annotated[
-    Literal["linf", "l2"] | None,
-    typer.Option("--norm", help="Of the ball; the campaign's if not given."),
 ]
 SplitOption = Annotated[
     Literal["val", "test"],
@@ -60,9 +43,6 @@ DataOption = Annotated[
 ]
 ToOption = Annotated[
     Path | None, typer.Option("--out", help="The folder to write to; DIR/plots if not given.")
-]
-ImagesOption = Annotated[
-    int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
 ]
 
 

@@ -1,8 +1,6 @@
 """Detect: adversarial images, by feature squeezing, before trained candidates and exported models."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,11 +10,22 @@ from rich.table import Table
 
 from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, err, out
 from moosearch.cli.bar import measuring
+from moosearch.cli.judging import (
+    AttackSeedOption,
+    BatchOption,
+    EpsOption,
+    ImagesOption,
+    NormOption,
+    PickOption,
+    SubjectArgument,
+    SurrogateOption,
+    ended_early,
+)
 
 
 @app.command()
 def detect(
-    folder: Annotated[Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")],
+    folder: SubjectArgument,
     attacks: Annotated[
         str | None,
         typer.Option(
@@ -38,23 +47,10 @@ def detect(
     fpr: Annotated[
         float, typer.Option("--fpr", help="Share of legitimate images that may be rejected, in (0, 1).")
     ] = 0.05,
-    pick: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pick",
-            help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
-            metavar="RULE",
-        ),
-    ] = None,
-    eps: Annotated[
-        str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
-    ] = None,
-    norm: Annotated[
-        str | None, typer.Option("--norm", help="linf or l2; the campaign's if not given.")
-    ] = None,
-    surrogate: Annotated[
-        Path | None, typer.Option("--surrogate", help="An exported folder, for the attack transfer.")
-    ] = None,
+    pick: PickOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    surrogate: SurrogateOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -63,20 +59,9 @@ def detect(
             "threshold.",
         ),
     ] = None,
-    images: Annotated[
-        int, typer.Option("--images", help="How many test images, the first ones; 0 for all.", min=0)
-    ] = 0,
-    batch: Annotated[
-        int,
-        typer.Option(
-            "--batch",
-            help="Images at a time, the bound on memory; 0 for 512 small ones. Random starts depend on it.",
-            min=0,
-        ),
-    ] = 0,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of the attacks; the campaign's if not given.", min=0)
-    ] = None,
+    images: ImagesOption = 0,
+    batch: BatchOption = 0,
+    seed: AttackSeedOption = None,
     csv: CsvOption = False,
     as_json: JsonOption = False,
     to: Annotated[
@@ -87,7 +72,7 @@ def detect(
     from moosearch.campaign import detection, detection_plots, figures
 
     check_one_format(csv=csv, as_json=as_json)
-    with _interruptible(folder), measuring() as bar:
+    with ended_early(folder), measuring() as bar:
         found = detection.detect(
             folder,
             attacks=detection.USUAL if attacks is None else attacks,
@@ -188,18 +173,6 @@ def _interval(entry: Any) -> str:
         return ""
     low, high = entry["interval"]
     return f" ({entry['rate']:.4f}, 95 % interval {low:.4f} to {high:.4f})"
-
-
-@contextlib.contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Let Ctrl-C end it with a word on what is left of it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted: the attacks that were finished are in {folder / 'evaluations'}.", soft_wrap=True
-        )
-        raise typer.Exit(130) from None
 
 
 def _missing(value: Any) -> bool:

@@ -1,8 +1,6 @@
 """Evaluate: trained candidates and exported models against a suite of attacks."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +8,24 @@ import typer
 from rich import box
 from rich.table import Table
 
-from moosearch.cli.app import app, err, out
+from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, err, out
 from moosearch.cli.bar import measuring
-from moosearch.errors import SpecError
+from moosearch.cli.judging import (
+    AttackSeedOption,
+    BatchOption,
+    EpsOption,
+    ImagesOption,
+    NormOption,
+    PickOption,
+    SubjectArgument,
+    SurrogateOption,
+    ended_early,
+)
 
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A campaign's folder, or an exported one.", metavar="DIR")],
+    folder: SubjectArgument,
     attacks: Annotated[
         str | None,
         typer.Option(
@@ -34,23 +42,10 @@ def evaluate(
             metavar="val|test",
         ),
     ] = None,
-    pick: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pick",
-            help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
-            metavar="RULE",
-        ),
-    ] = None,
-    eps: Annotated[
-        str | None, typer.Option("--eps", help="Radius, such as 8/255; the campaign's if not given.")
-    ] = None,
-    norm: Annotated[
-        str | None, typer.Option("--norm", help="linf or l2; the campaign's if not given.")
-    ] = None,
-    surrogate: Annotated[
-        Path | None, typer.Option("--surrogate", help="An exported folder, for the attack transfer.")
-    ] = None,
+    pick: PickOption = None,
+    eps: EpsOption = None,
+    norm: NormOption = None,
+    surrogate: SurrogateOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -59,29 +54,17 @@ def evaluate(
             "class.",
         ),
     ] = None,
-    images: Annotated[
-        int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
-    ] = 0,
-    batch: Annotated[
-        int,
-        typer.Option(
-            "--batch",
-            help="Images at a time, the bound on memory; 0 for 512 small ones. Random starts depend on it.",
-            min=0,
-        ),
-    ] = 0,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of the attacks; the campaign's if not given.", min=0)
-    ] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    images: ImagesOption = 0,
+    batch: BatchOption = 0,
+    seed: AttackSeedOption = None,
+    csv: CsvOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Accuracy under each attack and under the worst of them, of candidates or of an exported model."""
     from moosearch.campaign import evaluation
 
-    if csv and as_json:
-        raise SpecError("evaluate: give --csv or --json, not both.")
-    with _interruptible(folder), measuring() as bar:
+    check_one_format(csv=csv, as_json=as_json)
+    with ended_early(folder), measuring() as bar:
         frame = evaluation.evaluate(
             folder,
             attacks=evaluation.USUAL if attacks is None else attacks,
@@ -171,15 +154,3 @@ def _name(attack: str) -> str:
 def _number(value: float | None, form: str) -> str:
     """Write a number, and nothing where there is none."""
     return "" if value is None or math.isnan(value) else format(value, form)
-
-
-@contextlib.contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Let Ctrl-C end the evaluation with a word on what is left of it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted: the attacks that were finished are in {folder / 'evaluations'}.", soft_wrap=True
-        )
-        raise typer.Exit(130) from None

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moosearch.cli.app import app, out
+from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, out
 from moosearch.errors import SpecError
 
 
@@ -35,15 +35,14 @@ def predict(
         str | None,
         typer.Option("--key", help="Which array of an .npz file.", metavar="NAME"),
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: CsvOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Classify images with an exported model; it needs onnxruntime alone."""
     from moosearch.export import load_export
     from moosearch.export.images import read_images
 
-    if as_csv and as_json:
-        raise SpecError("predict: give --csv or --json, not both.")
+    check_one_format(csv=as_csv, as_json=as_json)
     model = load_export(folder, int8=int8)
     if top is not None and top > len(model.classes):
         raise SpecError(f"--top: got {top}, expected at most {len(model.classes)}, the classes.")

@@ -250,7 +250,7 @@ def test_doubts_of_an_attack_are_told(cli, campaign, monkeypatch):
         (["--data", "nowhere.npz"], ["nowhere.npz: there is no such file"]),
         (["--data", "nowhere.npz", "--split", "val"], ["expected one of the two"]),
         (["--surrogate", "nowhere", "--attacks", "transfer"], ["nowhere"]),
-        (["--csv", "--json"], ["not both"]),
+        (["--csv", "--json"], ["cannot both be printed"]),
     ],
 )
 def test_wrong_input_is_one_line_before_any_attack(cli, exported, monkeypatch, arguments, words):

@@ -254,7 +254,7 @@ def test_files_that_cannot_be_read_are_one_line(cli, exported, tmp_path):
     ("arguments", "words"),
     [
         (["--top", "11"], "--top: got 11, expected at most 10"),
-        (["--csv", "--json"], "--csv or --json, not both"),
+        (["--csv", "--json"], "--csv and --json cannot both be printed"),
         (["--top", "0"], "Invalid value for '--top'"),
     ],
 )
