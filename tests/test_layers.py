@@ -23,6 +23,7 @@ LAYER = {
     "attacks": 4,
     "losses": 4,
     "judging": 5,
+    "verify": 5,
     "training": 6,
     "evaluators": 7,
     "campaign": 8,
@@ -40,6 +41,7 @@ OWNERS = {
         "attacks",
         "losses",
         "judging",
+        "verify",
         "training",
         "evaluators",
         "campaign",
@@ -61,7 +63,8 @@ OWNERS = {
     "sqlalchemy": {"campaign"},
     "foolbox": {"attacks"},
     "pyautoattack": {"attacks"},
-    "scipy": {"judging", "pareto"},
+    "scipy": {"judging", "pareto", "verify"},
+    "highspy": {"verify"},
 }
 
 

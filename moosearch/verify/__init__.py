@@ -1,0 +1,8 @@
+"""Proofs of robustness: what no image of a box can do to a network."""
+
+from moosearch.verify.bounds import Relaxation
+from moosearch.verify.box import Box, Layers
+from moosearch.verify.piecewise import Piecewise
+from moosearch.verify.verifier import TOLERANCE, Effort, Verdict, Verifier
+
+__all__ = ["TOLERANCE", "Box", "Effort", "Layers", "Piecewise", "Relaxation", "Verdict", "Verifier"]
