@@ -4,7 +4,7 @@
 
 Smaller than the space as shipped: 2,500 training images, trainings of 5 epochs in batches of 32 with an
 attack of 5 steps, LeNet of at most a quarter of the width, population 8, 3 generations, 300 validation
-images. Three members of each front are then confirmed: trained again, and judged on 300 test images under
+images. Three members of each front are then confirmed: trained again, and judged on 200 test images under
 the suite of the space. What is finished is not done again.
 """
 
@@ -35,8 +35,6 @@ SMALL = (
     "candidate.training.validation={images: 300}",
     "campaign.objectives.1.images=300",
     "campaign.budget={population: 8, generations: 3}",
-    "campaign.confirmation.seeds=1",
-    "campaign.confirmation.images=300",
 )
 PLAIN = (
     "candidate.defenses={}",
@@ -48,6 +46,7 @@ PLAIN = (
 )
 """The same space without a gene of a defense. The losses stay, and the warm-up of eps: without it LeNet rests
 long at a constant prediction, and the comparison would be of that."""
+EXAM = ("campaign.confirmation.seeds=1", "campaign.confirmation.images=200")
 CONFIRMED = ("knee", "best:clean_accuracy", "best:robust_accuracy")
 
 
@@ -57,7 +56,7 @@ def searched(out: Path, seed: int, overrides: list[str]) -> moosearch.Campaign:
         campaign = moosearch.resume(out)
     else:
         campaign = moosearch.search(SPACE, out=out, overrides=given)
-    moosearch.confirm(out, rules=CONFIRMED)
+    moosearch.confirm(out, rules=CONFIRMED, overrides=EXAM)
     return moosearch.Campaign(campaign.folder.root)
 
 
