@@ -96,8 +96,11 @@ class Layers:
         np.maximum.at(found, np.tile(self.of.ravel(), distance.size // self.of.size), distance)
         return found
 
+    def total(self, values: Vector) -> Vector:
+        """Return the sum over each layer: (C * H * W,) -> (r + 1,)."""
+        of = np.tile(self.of.ravel(), values.size // self.of.size)
+        return np.asarray(np.bincount(of, weights=values), dtype=np.float64)
+
     def mean(self, values: Vector) -> Vector:
         """Return the mean over each layer: (C * H * W,) -> (r + 1,)."""
-        channels = values.size // self.of.size
-        of = np.tile(self.of.ravel(), channels)
-        return np.asarray(np.bincount(of, weights=values) / (self.sizes * channels))
+        return np.asarray(self.total(values) / (self.sizes * (values.size // self.of.size)))
