@@ -50,14 +50,11 @@ EXAM = ("campaign.confirmation.seeds=1", "campaign.confirmation.images=200")
 CONFIRMED = ("knee", "best:clean_accuracy", "best:robust_accuracy")
 
 
-def searched(out: Path, seed: int, overrides: list[str]) -> moosearch.Campaign:
-    given = [*overrides, f"campaign.seed={seed}"]
+def search(out: Path, seed: int, overrides: list[str]) -> None:
     if (out / "study.db").exists():
-        campaign = moosearch.resume(out)
+        moosearch.resume(out)
     else:
-        campaign = moosearch.search(SPACE, out=out, overrides=given)
-    moosearch.confirm(out, rules=CONFIRMED, overrides=EXAM)
-    return moosearch.Campaign(campaign.folder.root)
+        moosearch.search(SPACE, out=out, overrides=[*overrides, f"campaign.seed={seed}"])
 
 
 def members(campaign: moosearch.Campaign) -> list[dict[str, object]]:
@@ -103,18 +100,17 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write results/benchmarks/rarmo*.csv")
     given = parser.parse_args()
     data = f"candidate.dataset.npz={given.data.resolve()}"
-    campaigns = {}
+    folders = []
     for seed in range(given.seeds):
         for arm, more in (("defenses", ()), ("plain", PLAIN)):
-            name = f"{arm}{seed}"
-            overrides = [data, f"campaign.evaluator={given.evaluator}", *SMALL, *more]
-            campaigns[name] = searched(given.folder / name, seed, overrides)
-    folders = [given.folder / name for name in campaigns]
+            folders.append(given.folder / f"{arm}{seed}")
+            search(folders[-1], seed, [data, f"campaign.evaluator={given.evaluator}", *SMALL, *more])
+    campaigns = [moosearch.confirm(folder, rules=CONFIRMED, overrides=EXAM) for folder in folders]
     comparison = compare(folders, ["defenses=defenses*", "plain=plain*"])
     measured = Measured(comparison)
     table = measured.campaigns
-    table["confirmed_hypervolume"] = [confirmed_hypervolume(c, comparison) for c in campaigns.values()]
-    found = pd.DataFrame([row for campaign in campaigns.values() for row in members(campaign)])
+    table["confirmed_hypervolume"] = [confirmed_hypervolume(each, comparison) for each in campaigns]
+    found = pd.DataFrame([row for campaign in campaigns for row in members(campaign)])
     print(table.to_string(), found.to_string(), sep="\n\n")
     if given.write:
         table.to_csv(RESULTS / "rarmo.csv", index=False)
