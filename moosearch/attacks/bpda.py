@@ -57,6 +57,11 @@ class Bpda:
         """The network's mode while it is attacked."""
         return self.attack.mode
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether the attack attacks images with several labels."""
+        return getattr(self.attack, "several_labels", False)
+
     def check(self, *, classes: int, shape: tuple[int, ...]) -> None:
         """Check what the attack checks."""
         if isinstance(self.attack, RowSeeker | Pgd | Bpda):

@@ -181,7 +181,7 @@ def pgd_until_fooled(
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy of each row: (B, K), (B,) -> (B,)."""
+    """Return the cross-entropy of each row: (B, K) and labels, (B,) or (B, K) probabilities -> (B,)."""
     return F.cross_entropy(logits, y, reduction="none")
 
 
@@ -190,11 +190,14 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
     Args:
         logits: (B, K).
-        y: (B,) labels.
+        y: (B,) labels, or (B, K) with numbers above 0 where a label is: the lowest of these counts.
 
     Returns:
         (B,) margins, positive where the prediction is wrong.
     """
+    if y.ndim == 2:
+        lowest = logits.masked_fill(y == 0, torch.inf).amin(dim=1)
+        return logits.masked_fill(y > 0, -torch.inf).amax(dim=1) - lowest
     right = logits.gather(1, y.unsqueeze(1)).squeeze(1)
     wrong = logits.scatter(1, y.unsqueeze(1), -torch.inf).amax(dim=1)
     return wrong - right
@@ -356,6 +359,11 @@ class Pgd(IterativeAttack):
         if self.copies > 1 and self.noise == 0:
             raise SpecError(f"copies: got {self.copies} without noise: all would be the same.")
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether it attacks images with several labels: any of them may be pushed out of the top ones."""
+        return self.objective != "dlr" and self.targeted == "none"
+
     def check(self, *, classes: int, shape: tuple[int, ...]) -> None:
         """Check that a network of K classes on (C, H, W) images can be attacked.
 
@@ -501,6 +509,11 @@ class Fgsm(GradientAttack):
         return self._pgd.seek(net, x, labels, rows=rows, generator=generator)
 
     @property
+    def several_labels(self) -> bool:
+        """Whether it attacks images with several labels."""
+        return self._pgd.several_labels
+
+    @property
     def _pgd(self) -> Pgd:
         return Pgd(
             eps=self.eps,
@@ -522,6 +535,7 @@ class NoAttack:
     norm: ClassVar[Norm] = "linf"
     mode: ClassVar[Mode] = "eval"
     multitask: ClassVar[bool] = False
+    several_labels: ClassVar[bool] = True
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
         """Return the images."""

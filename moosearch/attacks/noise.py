@@ -1,6 +1,7 @@
 """Random points of the ball: the baseline that every attack must beat."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -26,6 +27,7 @@ class Noise(RowSeeker):
     eps: NonNegative = 0.1
     norm: Norm = field(default="linf", repr=False)
     draws: Count = 10
+    several_labels: ClassVar[bool] = True
 
     def find(self, classify: Classify, x: Tensor, y: Tensor, *, generator: Generator) -> Tensor:
         """Look for images that fool."""

@@ -11,6 +11,7 @@ from moosearch.attacks.bpda import Bpda
 from moosearch.attacks.gradient import IterativeAttack, Pgd
 from moosearch.attacks.seeker import RowSeeker
 from moosearch.attacks.transfer import Transfer
+from moosearch.data.tasks import Task
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.registry import build, field_hints, to_tree
 from moosearch.space.files import read_value
@@ -73,22 +74,27 @@ def named_attacks(names: Sequence[Node], threat: Threat, *, surrogate: str = "")
     return attacks
 
 
-def check_attacks(attacks: Mapping[str, Attack], *, classes: int, shape: tuple[int, int, int]) -> None:
+def check_attacks(attacks: Mapping[str, Attack], task: Task, shape: tuple[int, int, int]) -> None:
     """Check before any work that attacks can be run.
 
     Args:
         attacks: Attacks by label.
-        classes: K, the number of classes.
+        task: The main task.
         shape: (C, H, W) of an image.
 
     Raises:
-        SpecError: One cannot: the images are too small for it, the classes too few, or its surrogate is not
-            there or is about other ones.
+        SpecError: One cannot: the images are too small for it, the classes too few, its surrogate is not
+            there or is about other ones, or it knows of one label an image.
     """
     for label, attack in attacks.items():
+        if task.top > 1 and not getattr(attack, "several_labels", False):
+            raise SpecError(
+                f"attacks: {label}: it knows of one label an image, and these have {task.top}. Known for "
+                "them: fgsm and pgd, without a target, on every objective but dlr; bpda around them; noise."
+            )
         if isinstance(attack, RowSeeker | Pgd | Bpda):
             try:
-                attack.check(classes=classes, shape=shape)
+                attack.check(classes=task.size, shape=shape)
             except SpecError as error:
                 raise SpecError(f"attacks: {label}: {error}") from None
 

@@ -110,7 +110,7 @@ def check(plan: Plan) -> None:
     """
     for attacks in suites(plan.campaign).values():
         for dataset in plan.datasets:
-            check_attacks(attacks, classes=dataset.tasks[0].size, shape=dataset.shape)
+            check_attacks(attacks, dataset.tasks[0], dataset.shape)
 
 
 def _work(

@@ -16,7 +16,7 @@ from moosearch.attacks import Attack, Norm, Threat
 from moosearch.attacks.suite import Node, check_attacks, named_attacks
 from moosearch.campaign.evaluation import Progress, images_of, threat_of
 from moosearch.campaign.folder import write_atomically
-from moosearch.campaign.subject import Trained, trained
+from moosearch.campaign.subject import Trained, expect_one_label, trained
 from moosearch.data import DATASETS, Split
 from moosearch.errors import CampaignError, EvaluationError, Place, SpecError
 from moosearch.evaluators.work import versions
@@ -234,9 +234,10 @@ def detect(
     named = [attacks] if isinstance(attacks, str) else attacks
     sittings = []
     for model in trained(Path(folder), rules):
+        expect_one_label(model, "so it is with detection")
         threat = threat_of(model, eps, norm)
         chosen = named_attacks(named, threat, surrogate=str(surrogate))
-        check_attacks(chosen, classes=model.tasks[0].size, shape=model.shape)
+        check_attacks(chosen, model.tasks[0], model.shape)
         plugins = _squeezers(squeezers, model)
         layers = _layers(plugins, model)
         known, shown = _images(model, None if data is None else Path(data), images)

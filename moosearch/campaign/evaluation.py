@@ -28,6 +28,9 @@ Part = Literal["val", "test"]
 USUAL = ("fgsm", "pgd20", "pgd100", "cw", "deepfool")
 """The cheap ones of the papers: Square takes ten times as long as all of these, AutoAttack twenty times."""
 
+SEVERAL = ("fgsm", "pgd20", "pgd100", "noise")
+"""Those that know of several labels an image."""
+
 COLUMNS = (
     "candidate",
     "split",
@@ -53,7 +56,7 @@ Progress = Callable[[str, str, int, int], None]
 def evaluate(
     folder: Path | str,
     *,
-    attacks: str | Sequence[Node] = USUAL,
+    attacks: str | Sequence[Node] | None = None,
     split: Part | None = None,
     rules: Sequence[str] = ("knee",),
     eps: float | str | None = None,
@@ -73,7 +76,8 @@ def evaluate(
 
     Args:
         folder: A campaign's folder or an exported one.
-        attacks: Names such as ``pgd20``, or mappings, or a text of several, see `named_attacks`.
+        attacks: Names such as ``pgd20``, or mappings, or a text of several, see `named_attacks`; `USUAL` if
+            None, or `SEVERAL` where images have several labels.
         split: ``val`` (the default), which the candidates were selected on, or ``test``, for final numbers.
         rules: Of a campaign: ``knee``, ``best:OBJECTIVE``, ids, or ``front`` for all members.
         eps: Radius in pixel units of [0, 1], also as text: ``8/255``. By default the campaign's first.
@@ -103,12 +107,13 @@ def evaluate(
         raise SpecError("data: got images of your own and a split, expected one of the two.")
     if images < 0 or batch < 0:
         raise SpecError(f"images and batch: got {images} and {batch}, expected 0 or more.")
-    named = [attacks] if isinstance(attacks, str) else attacks
     sittings = []
     for model in trained(Path(folder), rules):
+        usual = USUAL if model.tasks[0].top == 1 else SEVERAL
+        named = usual if attacks is None else [attacks] if isinstance(attacks, str) else attacks
         threat = threat_of(model, eps, norm)
         chosen = named_attacks(named, threat, surrogate=str(surrogate))
-        check_attacks(chosen, classes=model.tasks[0].size, shape=model.shape)
+        check_attacks(chosen, model.tasks[0], model.shape)
         some = images_of(model, split or "val", data=None if data is None else Path(data), most=images)
         if images > len(some):
             raise SpecError(f"images: got {images}, expected at most {len(some)}: there are no more.")
@@ -146,7 +151,7 @@ def images_of(model: Trained, split: Part, *, data: Path | None = None, most: in
     """
     classes = model.tasks[0].groups
     if data is not None:
-        images = own_images(data, model.shape, classes)
+        images = own_images(data, model.shape, model.tasks[0])
     else:
         try:
             model.dataset.prepare()

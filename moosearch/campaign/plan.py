@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from moosearch.algorithms import SearchProblem
-from moosearch.attacks import Attack, Threat
+from moosearch.attacks import ATTACKS, Attack, Threat
 from moosearch.attacks.suite import check_attacks, named_attacks
 from moosearch.campaign.corners import Corner, Corners, Cost, at
 from moosearch.campaign.initial import complete, genomes, without_origin
@@ -20,6 +20,7 @@ from moosearch.data import Dataset
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
 from moosearch.evaluators import Exam, Work
+from moosearch.losses import LOSSES
 from moosearch.registry import build, check_fields, to_tree
 from moosearch.seeding import derive_seed
 from moosearch.space import Choice, SearchSpace
@@ -269,6 +270,7 @@ def _objectives(
         if built.dataset not in datasets:
             datasets.append(built.dataset)
             _check_attacks(spec, built.dataset, campaign.child("objectives"))
+        _check_labels(built, candidate.child("training"))
     costs = {
         key: Cost(objective, campaign.child("objectives").child(index), key in spec.reference_point)
         for index, (key, objective) in enumerate(zip(keys, spec.objectives, strict=True))
@@ -298,9 +300,24 @@ def _check_attacks(spec: CampaignSpec, dataset: Dataset, place: Place) -> None:
         if isinstance(objective, RobustAccuracy):
             attacks = {f"{number}": attack for number, attack in enumerate(objective.attacks)}
             try:
-                check_attacks(attacks, classes=dataset.tasks[0].size, shape=dataset.shape)
+                check_attacks(attacks, dataset.tasks[0], dataset.shape)
             except SpecError as error:
                 raise place.child(index).error(str(error)) from None
+
+
+def _check_labels(spec: CandidateSpec, place: Place) -> None:
+    """Check that attack and loss of a training are for as many labels as an image has."""
+    task, attack, loss = spec.dataset.tasks[0], spec.training.attack, spec.training.loss
+    try:
+        check_attacks({ATTACKS.name_of(attack): attack}, task, spec.dataset.shape)
+    except SpecError as error:
+        raise place.child("attack").error(str(error)) from None
+    if task.top > 1 and not getattr(loss, "several_labels", False):
+        name = LOSSES.name_of(loss)
+        known = [each for each in LOSSES if getattr(LOSSES.get(each), "several_labels", False)]
+        raise place.child("loss").error(
+            f"'{name}' is not for images with {task.top} labels. {nearest(name, known)}"
+        )
 
 
 def _corner(space: SearchSpace, genome: Genome, place: Place) -> CandidateSpec:

@@ -14,7 +14,7 @@ from moosearch.attacks import Attack, Norm
 from moosearch.attacks.gradient import Pgd
 from moosearch.attacks.suite import check_attacks, named_attacks
 from moosearch.campaign.evaluation import Part, images_of, threat_of
-from moosearch.campaign.subject import Trained, trained
+from moosearch.campaign.subject import Trained, expect_one_label, trained
 from moosearch.data import DATASETS, Split
 from moosearch.errors import Place, SpecError
 from moosearch.judging.alignment import Alignment, alignment, cosines, features
@@ -88,10 +88,11 @@ def cases(
     """
     found = []
     for model in trained(folder, rules):
+        expect_one_label(model, "so it is with curves, galleries and alignment")
         named = named_attacks([attack], threat_of(model, eps, norm))
         if len(named) > 1:
             raise SpecError(f"--attack: got {', '.join(named)}, expected one.")
-        check_attacks(named, classes=model.tasks[0].size, shape=model.shape)
+        check_attacks(named, model.tasks[0], model.shape)
         ((label, chosen),) = named.items()
         images = images_of(model, split, data=data, most=most)
         conditions = {

@@ -49,6 +49,17 @@ class Trained:
     folder: Path
 
 
+def expect_one_label(model: Trained, what: str) -> None:
+    """Check that images of a network have one label each, for what knows of no more.
+
+    Raises:
+        SpecError: They have several.
+    """
+    top = model.tasks[0].top
+    if top > 1:
+        raise SpecError(f"{model.name}: its images have {top} labels, expected one each: {what}.")
+
+
 def is_export(folder: Path) -> bool:
     """Whether a folder is one that `moosearch export` writes."""
     return (folder / "manifest.json").is_file()
@@ -118,7 +129,7 @@ def _candidate(campaign: Campaign, spec: CampaignSpec, evaluation: Evaluation) -
 
 def _exported(folder: Path, rules: Sequence[str]) -> Trained:
     """Load an export; its dataset's files may be gone."""
-    shape, classes = signature(folder)
+    shape, classes, labels = signature(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         name = str(manifest["candidate"])
@@ -138,7 +149,7 @@ def _exported(folder: Path, rules: Sequence[str]) -> Trained:
     return Trained(
         name,
         load_exported(folder),
-        (Task.main(classes),),
+        (Task.main(classes, labels),),
         shape,
         candidate.dataset,
         spec.threats,

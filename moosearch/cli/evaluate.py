@@ -67,7 +67,7 @@ def evaluate(
     with ended_early(folder), measuring() as bar:
         frame = evaluation.evaluate(
             folder,
-            attacks=evaluation.USUAL if attacks is None else attacks,
+            attacks=attacks,
             split=split,  # type: ignore[arg-type]
             rules=pick or ["knee"],
             eps=eps,

@@ -25,7 +25,7 @@ def predict(
     ],
     top: Annotated[
         int | None,
-        typer.Option("--top", help="How many classes an image; 2 if not given.", min=1),
+        typer.Option("--top", help="How many classes an image; its labels and one more if not given.", min=1),
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Use the quantized file.")] = False,
     resize: Annotated[
@@ -47,11 +47,13 @@ def predict(
     if top is not None and top > len(model.classes):
         raise SpecError(f"--top: got {top}, expected at most {len(model.classes)}, the classes.")
     given = read_images(images, model.shape, key=key, resize=resize)
-    best = model.predict(given.pixels).top(min(top or 2, len(model.classes)))
+    labels = model.labels
+    best = model.predict(given.pixels).top(min(top or labels + 1, len(model.classes)))
     if as_json:
         rows = [
             {
                 "image": name,
+                **({"labels": [kind for kind, _ in ranked[:labels]]} if labels > 1 else {}),
                 "class": ranked[0][0],
                 "probability": ranked[0][1],
                 "top": [{"class": kind, "probability": value} for kind, value in ranked],
@@ -62,7 +64,7 @@ def predict(
     elif as_csv:
         typer.echo(_csv(given.names, best), nl=False)
     else:
-        out.print(_table(given.names, best))
+        out.print(_table(given.names, best, labels))
 
 
 def _csv(names: Sequence[str], best: Sequence[Sequence[tuple[str, float]]]) -> str:
@@ -75,13 +77,14 @@ def _csv(names: Sequence[str], best: Sequence[Sequence[tuple[str, float]]]) -> s
     return text.getvalue()
 
 
-def _table(names: Sequence[str], best: Sequence[Sequence[tuple[str, float]]]) -> Table:
+def _table(names: Sequence[str], best: Sequence[Sequence[tuple[str, float]]], labels: int) -> Table:
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
     for place in range(2, len(best[0]) + 1):
-        table.add_column("runner-up" if place == 2 else f"{place}.", overflow="fold")
+        head = "and" if place <= labels else "runner-up" if place == labels + 1 else f"{place}."
+        table.add_column(head, overflow="fold")
     for name, (first, *others) in zip(names, best, strict=True):
         table.add_row(name, first[0], f"{first[1]:.4f}", *(f"{kind} ({value:.4f})" for kind, value in others))
     return table

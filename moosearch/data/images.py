@@ -35,6 +35,10 @@ class Images:
         y_test: Their class numbers.
         tracks: (N,) what training images belong together, such as the frames of one sign; they all go to
             training or all to validation.
+        regions_test: (N, H, W) the object that each pixel of the test images belongs to: its class, plus 1;
+            0 for none.
+
+    Labels of images that have several are (N, K) rows of ones and zeros.
     """
 
     source: str
@@ -43,6 +47,7 @@ class Images:
     x_test: Array
     y_test: Array
     tracks: Array | None = None
+    regions_test: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,11 @@ class ImageDataset(ABC):
         return self.CLASSES
 
     @property
+    def top(self) -> int:
+        """How many labels an image has."""
+        return 1
+
+    @property
     @abstractmethod
     def stored_shape(self) -> tuple[int, int, int]:
         """(C, H, W) before resizing; known without loading images."""
@@ -114,10 +124,12 @@ class ImageDataset(ABC):
     def tasks(self) -> tuple[Task, ...]:
         """The main task, then the auxiliary ones."""
         classes = self.class_names
+        if self.auxiliary and self.top > 1:
+            raise SpecError(f"auxiliary: images with {self.top} labels have no groups, expected no task.")
         own = [task.task(classes) for task in self.own_tasks]
         shipped = [task.within(classes).task(classes) for task in self.SHIPPED if task.name in self.auxiliary]
         by_name = {task.name: task for task in (*shipped, *own)}
-        return (Task.main(classes), *(by_name[name] for name in self.auxiliary))
+        return (Task.main(classes, self.top), *(by_name[name] for name in self.auxiliary))
 
     def prepare(self) -> None:
         """Check files, fields and tasks; download what is missing where that is possible."""
@@ -134,9 +146,24 @@ class ImageDataset(ABC):
             self._split(images.x_test, images.y_test, test),
         )
 
+    def test_regions(self) -> Array | None:
+        """Return what object each pixel of the test images belongs to, see `Images`; None if nobody knows.
+
+        Raises:
+            DataUnavailableError: Files are missing.
+            SpecError: The images are resized.
+        """
+        images = self._checked(download=False)
+        if images.regions_test is None:
+            return None
+        if self.size:
+            raise SpecError(f"size: got {self.size}, expected 0: pixels of objects are not resized.")
+        regions: Array = images.regions_test[self._rows(images)[2]]
+        return regions
+
     def _checked(self, *, download: bool) -> Images:
         images = self.read(download=download)
-        check(images, self.class_names)
+        check(images, self.class_names, self.top)
         return images
 
     def _rows(self, images: Images) -> tuple[Array, Array, Array]:
@@ -169,7 +196,7 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
         field: The field that asks for ``size``, for messages.
         size: Rows to hold out. With tracks it is met in the mean: whole tracks are held out, at least
             as many as there are classes.
-        y: (N,) class numbers.
+        y: (N,) class numbers; rows of images with several labels, (N, K), are split at random.
         tracks: (N,) what belongs together, or None.
 
     Returns:
@@ -184,7 +211,8 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
             raise SpecError(f"{field}: nothing can be held out: the images of every class are of one track.")
         return left, held
     try:
-        left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=y, random_state=0)
+        strata = y if y.ndim == 1 else None
+        left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=strata, random_state=0)
     except ValueError as error:
         raise SpecError(
             f"{field}: {size} of {len(y)} in {len(np.unique(y))} classes cannot be taken by class: {error}"
@@ -224,8 +252,8 @@ def resized(x: Tensor, size: int) -> Tensor:
     return whole.clamp_(0, 1) if whole.is_floating_point() else whole
 
 
-def check(images: Images, classes: Sequence[str]) -> None:
-    """Check that arrays are what a dataset of these classes needs.
+def check(images: Images, classes: Sequence[str], top: int = 1) -> None:
+    """Check that arrays are what a dataset of these classes, and as many labels an image, needs.
 
     Raises:
         SpecError: They are not; the message names file, member, what was found and what was expected.
@@ -238,7 +266,7 @@ def check(images: Images, classes: Sequence[str]) -> None:
         ("test", images.x_test, images.y_test),
     ):
         check_images(f"{images.source}: x_{part}", x)
-        check_labels(f"{images.source}: y_{part}", y, len(x), len(classes))
+        check_main(f"{images.source}: y_{part}", y, len(x), Task.main(classes, top))
     if images.x_train.shape[1:] != images.x_test.shape[1:]:
         raise SpecError(
             f"{images.source}: x_test: found images of shape {images.x_test.shape[1:]}, expected "
@@ -249,7 +277,17 @@ def check(images: Images, classes: Sequence[str]) -> None:
             f"{images.source}: found tracks of shape {images.tracks.shape}, expected one a training image: "
             f"{images.y_train.shape}."
         )
-    for number, count in enumerate(np.bincount(images.y_train.astype(np.int64), minlength=len(classes))):
+    regions = images.regions_test
+    if regions is not None and (
+        regions.shape != images.x_test.shape[:3] or regions.dtype != np.uint8 or regions.max() > len(classes)
+    ):
+        raise SpecError(
+            f"{images.source}: regions_test: found {regions.dtype} of shape {regions.shape}, expected uint8 "
+            f"of shape {images.x_test.shape[:3]} from 0 to {len(classes)}: a class plus 1, or 0 for none."
+        )
+    y = images.y_train.astype(np.int64)
+    counts = np.bincount(y, minlength=len(classes)) if top == 1 else y.sum(axis=0)
+    for number, count in enumerate(counts):
         if count < 2:
             raise SpecError(
                 f"{images.source}: y_train: found {count} of class {number} ({classes[number]}), expected at "
@@ -290,3 +328,30 @@ def check_labels(where: str, y: Array, images: int, classes: int) -> None:
             f"{where}: found labels from {y.min()} to {y.max()}, expected 0 to {classes - 1}: there are "
             f"{classes} classes."
         )
+
+
+def check_main(where: str, y: Array, images: int, task: Task) -> None:
+    """Check that an array holds the labels of some images.
+
+    Raises:
+        SpecError: It does not; the message starts with ``where``.
+    """
+    if task.top == 1:
+        check_labels(where, y, images, task.size)
+    else:
+        check_several(where, y, images, task.size, task.top)
+
+
+def check_several(where: str, y: Array, images: int, classes: int, top: int) -> None:
+    """Check that an array holds, for each of some images, a row with as many ones as it has labels.
+
+    Raises:
+        SpecError: It does not; the message starts with ``where``.
+    """
+    if y.shape != (images, classes) or not np.issubdtype(y.dtype, np.integer):
+        raise SpecError(
+            f"{where}: found {y.dtype} of shape {y.shape}, expected integers of shape ({images}, {classes}): "
+            "a row of ones and zeros an image."
+        )
+    if not np.isin(y, (0, 1)).all() or not (y.sum(axis=1) == top).all():
+        raise SpecError(f"{where}: expected {top} ones in every row, and zeros else: the labels of an image.")

@@ -17,6 +17,7 @@ from moosearch.data.images import Array, ImageDataset, Images
 from moosearch.errors import DataUnavailableError, SpecError
 
 MEMBERS = ("x_train", "y_train", "x_test", "y_test")
+REGIONS = "regions_test"
 OWN = (("x_test", "y_test"), ("x", "y"))
 """Members with images and labels in a file to judge networks with, the first pair that is there."""
 
@@ -28,7 +29,8 @@ class NpzFile:
     Attributes:
         members: Names of its arrays.
         shape: (C, H, W).
-        classes: One more than the largest training label.
+        classes: One more than the largest training label, or the columns of labels that are rows.
+        top: How many labels an image has.
         class_names: The member ``class_names``, or empty.
         wnids: The member ``wnids``, or empty.
     """
@@ -36,6 +38,7 @@ class NpzFile:
     members: tuple[str, ...]
     shape: tuple[int, int, int]
     classes: int
+    top: int
     class_names: tuple[str, ...]
     wnids: tuple[str, ...]
 
@@ -69,19 +72,20 @@ def _inspect(path: str, _stamp: str) -> NpzFile:
             raise SpecError(
                 f"{path}: y_train: found {labels.dtype} of shape {labels.shape}, expected integers (N,)."
             )
-        if labels.ndim != 1 or labels.max() >= labels.size:
+        several = labels.ndim == 2 and labels.max() == 1
+        if not several and (labels.ndim != 1 or labels.max() >= labels.size):
             raise SpecError(
                 f"{path}: y_train: found labels {labels.shape} from {labels.min()} to {labels.max()}, "
-                "expected one class number an image, from 0."
+                "expected one class number an image, from 0, or a row of ones and zeros."
             )
         names, wnids = (
             tuple(str(text) for text in _member(archive, name)) if name in members else ()
             for name in ("class_names", "wnids")
         )
         height, width = shape[1:3]
-        return NpzFile(
-            members, (shape[3] if len(shape) == 4 else 1, height, width), int(labels.max()) + 1, names, wnids
-        )
+        classes, top = (labels.shape[1], int(labels[0].sum())) if several else (int(labels.max()) + 1, 1)
+        channels = shape[3] if len(shape) == 4 else 1
+        return NpzFile(members, (channels, height, width), classes, top, names, wnids)
 
 
 def read_npz(path: str, group_by: str = "") -> Images:
@@ -98,7 +102,8 @@ def read_npz(path: str, group_by: str = "") -> Images:
     file = inspect_npz(path)
     if group_by and group_by not in file.members:
         raise SpecError(f"group_by: {path} has no member '{group_by}'. It has {', '.join(file.members)}.")
-    names = (*MEMBERS, *((group_by,) if group_by else ()))
+    more = [name for name in (group_by, REGIONS) if name in file.members]
+    names = (*MEMBERS, *more)
     where = Path(path).expanduser().resolve()
 
     def make() -> dict[str, Array]:
@@ -107,8 +112,8 @@ def read_npz(path: str, group_by: str = "") -> Images:
 
     with _explained(path):
         arrays = cached(f"npz {where} {names}", stamp(where), make)
-    x_train, y_train, x_test, y_test, *tracks = (arrays[name] for name in names)
-    return Images(path, x_train, y_train, x_test, y_test, *tracks)
+    x_train, y_train, x_test, y_test = (arrays[name] for name in MEMBERS)
+    return Images(path, x_train, y_train, x_test, y_test, arrays.get(group_by), arrays.get(REGIONS))
 
 
 def read_own(path: str) -> tuple[str, Array, str, Array]:
@@ -171,7 +176,9 @@ class Npz(ImageDataset):
     """Images of your own in an .npz file.
 
     The file holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``: images (N, H, W) or (N, H, W, C), of
-    uint8, or float32 in [0, 1], and labels from 0. It may hold ``class_names``.
+    uint8, or float32 in [0, 1], and labels from 0. It may hold ``class_names``. Where images have several
+    labels, all as many, they are rows of ones and zeros, (N, K); ``regions_test`` may say whose pixels are
+    whose in the test images: (N, H, W) of uint8, the class of the object plus 1, or 0 for none.
 
     Attributes:
         path: The file.
@@ -191,6 +198,11 @@ class Npz(ImageDataset):
             return self.classes
         file = inspect_npz(self.path)
         return file.class_names or tuple(map(str, range(file.classes)))
+
+    @property
+    def top(self) -> int:
+        """How many labels an image has in the file."""
+        return inspect_npz(self.path).top
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:

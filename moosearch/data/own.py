@@ -7,27 +7,33 @@ import numpy as np
 
 from moosearch.data.dataset import Split
 from moosearch.data.image_folder import folders_of_classes, read_folder
-from moosearch.data.images import Array, check_images, check_labels, to_split
+from moosearch.data.images import Array, check_images, check_main, to_split
 from moosearch.data.npz import read_own
+from moosearch.data.tasks import Task
 from moosearch.errors import SpecError, nearest
 
 
-def own_images(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) -> Split:
+def own_images(path: Path, shape: tuple[int, int, int], task: Task) -> Split:
     """Read labeled images.
 
     Args:
         path: An .npz file with images ``x_test`` and labels ``y_test``, or ``x`` and ``y``: uint8, or
-            float32 in [0, 1], (N, H, W) or (N, H, W, C), and class numbers from 0. Or a folder with a
-            folder of images for each class that there is, called like it: read as squares in color.
+            float32 in [0, 1], (N, H, W) or (N, H, W, C), and class numbers from 0, or (N, K) rows of ones
+            and zeros where an image has several labels. Or, where it has one, a folder with a folder of
+            images for each class that there is, called like it: read as squares in color.
         shape: (C, H, W) of the network's images.
-        classes: Names of its classes.
+        task: Its main task.
 
     Raises:
         DataUnavailableError: There is no such file or folder.
         SpecError: It does not hold what the network needs.
     """
     if path.is_dir():
-        x, y = _from_folders(path, shape[1], classes)
+        if task.top > 1:
+            raise SpecError(
+                f"{path}: folders of classes give one label an image, expected {task.top}: an .npz."
+            )
+        x, y = _from_folders(path, shape[1], task.groups)
         images, labels = str(path), str(path)
     else:
         members = read_own(str(path))
@@ -40,7 +46,7 @@ def own_images(path: Path, shape: tuple[int, int, int], classes: Sequence[str]) 
         raise SpecError(
             "{}: found images of {} (channels, height, width), expected {}.".format(images, *sizes)
         )
-    check_labels(labels, y, len(x), len(classes))
+    check_main(labels, y, len(x), task)
     return to_split(x, y)
 
 

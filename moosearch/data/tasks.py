@@ -20,16 +20,18 @@ class Task:
         name: Name of the task.
         groups: Names of its G groups.
         group_of: The group of each of the K main classes, in [0, G).
+        top: How many labels an image has: 1, but for multi-label images.
     """
 
     name: str
     groups: tuple[str, ...]
     group_of: tuple[int, ...]
+    top: int = 1
 
     @classmethod
-    def main(cls, classes: Sequence[str]) -> "Task":
+    def main(cls, classes: Sequence[str], top: int = 1) -> "Task":
         """Return the main task: every class is its own group."""
-        return cls("main", tuple(classes), tuple(range(len(classes))))
+        return cls("main", tuple(classes), tuple(range(len(classes))), top)
 
     @property
     def size(self) -> int:
@@ -37,8 +39,31 @@ class Task:
         return len(self.groups)
 
     def labels(self, main: Tensor) -> Tensor:
-        """Map (B,) main labels to (B,) labels of this task."""
+        """Map (B,) main labels to (B,) labels of this task.
+
+        Images of several labels have (B, K) rows of ones and zeros, which become (B, K) probabilities: all
+        that compares logits with labels takes the one or the other.
+        """
+        if self.top > 1:
+            return main.to(torch.float32) / self.top
         return torch.tensor(self.group_of, dtype=torch.int64, device=main.device)[main]
+
+
+def rightly_classified(logits: Tensor, y: Tensor) -> Tensor:
+    """Mark the rows whose labels are the top ones.
+
+    Args:
+        logits: (B, K).
+        y: (B,) labels, or (B, K) with numbers above 0 where a label is.
+
+    Returns:
+        (B,) booleans. Of equal logits the first class wins where there is one label; with several, a tie
+        with a class that is no label is wrong.
+    """
+    if y.ndim == 1:
+        return logits.argmax(dim=1) == y
+    lowest = logits.masked_fill(y == 0, torch.inf).amin(dim=1)
+    return lowest > logits.masked_fill(y > 0, -torch.inf).amax(dim=1)
 
 
 @dataclass(frozen=True)

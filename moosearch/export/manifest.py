@@ -51,7 +51,11 @@ def manifest_of(
             "dtype": "float32",
             "range": [0.0, 1.0],
         },
-        "output": {"name": "logits", "classes": list(spec.dataset.tasks[0].groups)},
+        "output": {
+            "name": "logits",
+            "classes": list(spec.dataset.tasks[0].groups),
+            "labels": spec.dataset.tasks[0].top,
+        },
         "objectives": _objectives(header, evaluation, campaign, images),
         "measured_on": "validation split",
         "images": images,

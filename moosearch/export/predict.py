@@ -65,6 +65,7 @@ class Exported:
         candidate: The candidate's id.
         classes: Names of the classes.
         shape: (C, H, W) of an image.
+        labels: How many labels an image has: so many of the most probable classes are the answer.
         file: The ONNX file that runs.
         session: onnxruntime's.
     """
@@ -72,6 +73,7 @@ class Exported:
     candidate: str
     classes: tuple[str, ...]
     shape: Shape
+    labels: int
     file: Path
     session: Any
 
@@ -119,6 +121,7 @@ class _Input:
 @dataclass(frozen=True)
 class _Output:
     classes: Annotated[tuple[str, ...], pydantic.Field(min_length=1)]
+    labels: pydantic.PositiveInt = 1
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,10 @@ def load_export(folder: Path | str, *, int8: bool = False) -> Exported:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever onnxruntime raises
         raise CampaignError(f"{path}: cannot be loaded: {' '.join(str(error).split())}") from error
-    return Exported(manifest.candidate, manifest.output.classes, manifest.input.shape[1:], path, session)
+    output = manifest.output
+    return Exported(
+        manifest.candidate, output.classes, manifest.input.shape[1:], output.labels, path, session
+    )
 
 
 def _read(folder: Path) -> _Manifest:

@@ -24,7 +24,7 @@ from moosearch.attacks.bpda import seen_through
 from moosearch.attacks.gradient import Fgsm, ObjectiveName, Pgd, cross_entropy, margin
 from moosearch.attacks.noise import Noise
 from moosearch.attacks.transfer import Transfer
-from moosearch.data import Split, Task, labels_of
+from moosearch.data import Split, Task, labels_of, rightly_classified
 from moosearch.data.tasks import Labels
 from moosearch.judging.measure import averaged, batch_size, twin_of
 from moosearch.models import RobustNet
@@ -132,7 +132,8 @@ def checks(
 
     Attacks are compared image by image. A check fails where the share of suspicious images is larger than
     `TOLERANCE` by an exact binomial test of level `LEVEL`. A network that says one class to every image
-    cannot fail for being constant.
+    cannot fail for being constant. Where images have several labels there is no attack without gradients to
+    compare with, and that check is not made.
 
     At most 7 x `STEPS` + 4 gradients and `QUERIES` + `DRAWS` predictions an image; images that are fooled
     early cost a fraction of that.
@@ -151,16 +152,18 @@ def checks(
     """
     net.eval()
     twin, used = twin_of(net), images.first(most)
-    black_boxes: dict[str, Attack] = {"black_box": Square(threat.eps, threat.norm, queries=QUERIES)}
+    black_boxes: dict[str, Attack] = {}
+    if tasks[0].top == 1:  # Square knows of one label an image
+        black_boxes["black_box"] = Square(threat.eps, threat.norm, queries=QUERIES)
     if surrogate is not None:
         black_boxes["transfer"] = Transfer(str(surrogate), _pgd(threat, "margin"))
     counts: Counter[str] = Counter()
-    classes: set[int] = set()
+    answers: set[tuple[int, ...]] = set()
     for number, batch in enumerate(used.batches(batch_size(used))):
         with torch.no_grad(), averaged(net):
             logits = net(batch.x)
-        classes |= set(logits.argmax(dim=1).tolist())
-        right = logits.argmax(dim=1) == batch.y
+        answers |= set(map(tuple, logits.topk(tasks[0].top).indices.sort(dim=1).values.tolist()))
+        right = rightly_classified(logits, batch.y)
         if right.any():
             labels = labels_of(tasks, batch.y[right])
             part = _Part(
@@ -169,7 +172,7 @@ def checks(
             signs = _signs(part, threat, black_boxes)
             counts.update({sign: int(marks.sum()) for sign, marks in signs.items()})
     radii = _radii(threat.norm, used.x[0].numel())
-    return _weighed(counts, len(used), black_boxes=black_boxes, radii=radii, constant=len(classes) == 1)
+    return _weighed(counts, len(used), black_boxes=black_boxes, radii=radii, constant=len(answers) == 1)
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ class _Part:
 
     def under(self, attack: Attack, some: Tensor | None = None) -> Tensor:
         """Return the (B, K) logits of what an attack makes of the images marked, by default all."""
-        rows = torch.ones_like(self.y) if some is None else some
+        rows = torch.ones(len(self.x), device=self.x.device) if some is None else some
         rows, x = rows.nonzero().squeeze(1), self.x.clone()
         if len(rows):
             generator = torch_generator(derive_seed(self.seed, repr(attack)), x.device)
@@ -223,7 +226,7 @@ class _Part:
 
     def fooled(self, logits: Tensor) -> Tensor:
         """Mark the images whose logits are wrong."""
-        return logits.argmax(dim=1) != self.y
+        return ~rightly_classified(logits, self.y)
 
     def changed(self, logits: Tensor) -> Tensor:
         """Mark the images whose logits are not those of the clean images."""
@@ -322,7 +325,7 @@ def _of_gradients(part: _Part, threat: Threat) -> dict[str, Tensor]:
 
 def _withstand(part: _Part, threat: Threat) -> dict[str, Tensor]:
     """Mark the images that withstand PGD at each radius and at those before it."""
-    left, marks = torch.ones_like(part.y, dtype=torch.bool), {}
+    left, marks = torch.ones(len(part.x), dtype=torch.bool, device=part.x.device), {}
     for sign, radius in _radii(threat.norm, part.x[0].numel()).items():
         # From the image itself: a random point of so large a ball is noise, and fools by being no image.
         attack = _pgd(Threat(threat.norm, radius), "margin", random_start=False)

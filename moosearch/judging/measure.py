@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from moosearch.attacks import Attack, AttackWarning, seek
-from moosearch.data import Split, Task, labels_of
+from moosearch.data import Split, Task, labels_of, rightly_classified
 from moosearch.errors import DivergedError
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
@@ -309,8 +309,7 @@ def _right(net: RobustNet, x: Tensor, y: Tensor) -> Tensor:
         logits = net(x)
     if not torch.isfinite(logits).all():
         raise DivergedError("the logits of the trained network are not finite: diverged")
-    right: Tensor = logits.argmax(dim=1) == y
-    return right
+    return rightly_classified(logits, y)
 
 
 def attack_generator(

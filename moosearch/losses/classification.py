@@ -19,6 +19,7 @@ class CrossEntropy(Stateless):
 
     needs_clean: ClassVar[bool] = False
     smooths: ClassVar[bool] = True
+    several_labels: ClassVar[bool] = True
 
     def terms(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
@@ -43,6 +44,7 @@ class Trades(Stateless):
     beta: Positive = 6.0
     needs_clean: ClassVar[bool] = True
     smooths: ClassVar[bool] = True
+    several_labels: ClassVar[bool] = True
 
     def terms(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
@@ -94,6 +96,7 @@ class Alp(Stateless):
     images: Literal["both", "adversarial"] = "both"
     needs_clean: ClassVar[bool] = True
     smooths: ClassVar[bool] = True
+    several_labels: ClassVar[bool] = True
 
     def terms(
         self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
@@ -108,3 +111,26 @@ class Alp(Stateless):
             smoothing=smoothing,
         )
         return Terms.sum(cross_entropy=cross_entropy, logit_pairing=pairing)
+
+
+@LOSSES.register("binary_cross_entropy")
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Stateless):
+    """Cross-entropy of every class for itself, there or not, on adversarial images.
+
+    Smoothed, a class that is there counts as there by ``1 - s / 2``, another one by ``s / 2``.
+    """
+
+    needs_clean: ClassVar[bool] = False
+    smooths: ClassVar[bool] = True
+    several_labels: ClassVar[bool] = True
+
+    def terms(
+        self, clean: Outputs | None, adversarial: Outputs, labels: Labels, smoothing: float = 0.0
+    ) -> Terms:
+        """Return the loss of a batch."""
+        logits, y = adversarial.logits[0], labels[0]
+        there = (F.one_hot(y, logits.shape[1]) if y.ndim == 1 else y > 0).to(logits.dtype)
+        target = (1 - smoothing) * there + smoothing / 2
+        value = F.binary_cross_entropy_with_logits(logits, target)
+        return Terms.sum(binary_cross_entropy=value)

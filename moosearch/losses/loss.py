@@ -67,8 +67,9 @@ class Criterion(nn.Module):
 class Loss(Protocol):
     """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step.
 
-    It may say more of itself by two class variables: ``smooths``, whether labels enter by a cross-entropy
-    that can be smoothed, and ``fixed``, the names of numbers that cannot change while it is trained.
+    It may say more of itself by class variables: ``smooths``, whether labels enter by a cross-entropy that
+    can be smoothed, ``fixed``, the names of numbers that cannot change while it is trained, and
+    ``several_labels``, whether the labels may be (B, K) probabilities: those of images with several.
     """
 
     @property

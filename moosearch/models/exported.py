@@ -22,10 +22,12 @@ class Signature(NamedTuple):
     Attributes:
         shape: (C, H, W) of an image.
         classes: Names of the classes.
+        labels: How many labels an image has.
     """
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    labels: int = 1
 
 
 def signature(folder: Path | str) -> Signature:
@@ -47,7 +49,8 @@ def signature(folder: Path | str) -> Signature:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         _, channels, height, width = manifest["input"]["shape"]
-        return Signature((channels, height, width), tuple(manifest["output"]["classes"]))
+        output = manifest["output"]
+        return Signature((channels, height, width), tuple(output["classes"]), int(output.get("labels", 1)))
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"{folder}/manifest.json: not the manifest of an export: {error!r}") from error
 
@@ -65,7 +68,7 @@ def load_exported(folder: Path | str) -> RobustNet:
         ExportError: The folder is no export, or its files do not belong together.
     """
     folder = Path(folder)
-    shape, classes = signature(folder)
+    shape, classes, _ = signature(folder)
     document = load(folder / "spec.yaml")
     place = document.place.child("candidate")
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from moosearch.attacks import perturb
 from moosearch.attacks.gradient import Pgd
-from moosearch.data import Split, labels_of
+from moosearch.data import Split, labels_of, rightly_classified
 from moosearch.errors import DivergedError
 from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
@@ -190,7 +190,7 @@ class Trainer:
         x = training.augmentation(x, self.variation).contiguous(memory_format=self.numerics.memory_format)
         x_adv = self.perturb(x, labels)
         self.optimizer.zero_grad()
-        added = self.penalize(x, y)
+        added = self.penalize(x, labels[0])
         with self.numerics.autocast():
             clean = self.net.outputs(x) if training.loss.needs_clean else None
             adversarial = self.net.outputs(x_adv)
@@ -213,7 +213,7 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.net)
         self.done += 1
-        correct = (adversarial.logits[0].detach().argmax(dim=1) == y).sum()
+        correct = rightly_classified(adversarial.logits[0].detach(), y).sum()
         return loss.detach(), correct, parts
 
     def epoch(self, number: int, images: Split, order: torch.Generator) -> Epoch:

@@ -13,6 +13,7 @@ from moosearch.attacks.autoattack import Square
 from moosearch.attacks.bpda import Bpda, seen_through
 from moosearch.attacks.gradient import Fgsm, Pgd
 from moosearch.attacks.multitask import Mta
+from moosearch.data import Task
 from moosearch.errors import SpecError
 from moosearch.models.frozen import FrozenTwin
 from moosearch.seeding import torch_generator
@@ -139,7 +140,7 @@ def test_it_is_named_in_the_ball_of_the_threat():
 def test_what_its_attack_cannot_do_is_refused_before_work():
     attacks = named_attacks(["{name: bpda, attack: {name: pgd20, objective: dlr}}"], Threat("linf", 0.1))
     with pytest.raises(SpecError, match=r"attacks: bpda\(.*\): objective: dlr needs 3 classes"):
-        check_attacks(attacks, classes=2, shape=(1, 8, 8))
+        check_attacks(attacks, Task.main("ab"), (1, 8, 8))
     with pytest.raises(SpecError, match=r"attack: got Mta.* expected one on the main task alone"):
         Bpda(Mta())
     with pytest.raises(SpecError, match="Did you mean 'pgd'"):

@@ -7,6 +7,7 @@ from moosearch.attacks.gradient import Fgsm, Pgd
 from moosearch.attacks.minimal import CwL2, DeepFool
 from moosearch.attacks.noise import Noise
 from moosearch.attacks.transfer import Transfer
+from moosearch.data import Task
 from moosearch.errors import SpecError
 
 EPS = 8 / 255
@@ -120,11 +121,11 @@ def test_a_ball_must_have_a_radius(eps):
 
 def test_what_cannot_run_is_known_before_any_work(tmp_path):
     attacks = named_attacks(["fgsm, apgd_t, autoattack"], LINF)
-    check_attacks(attacks, classes=4, shape=(3, 32, 32))
+    check_attacks(attacks, Task.main("abcd"), (3, 32, 32))
     with pytest.raises(SpecError, match=r"attacks: apgd_t: objective: dlr with targets needs 4 classes"):
-        check_attacks(attacks, classes=3, shape=(3, 32, 32))
+        check_attacks(attacks, Task.main("abc"), (3, 32, 32))
     with pytest.raises(SpecError, match=r"attacks: square: square with norm: l2 needs images of 5 x 5"):
-        check_attacks(named_attacks(["square"], L2), classes=10, shape=(1, 4, 4))
+        check_attacks(named_attacks(["square"], L2), Task.main("0123456789"), (1, 4, 4))
     surrogate = named_attacks(["transfer"], LINF, surrogate=str(tmp_path))
     with pytest.raises(SpecError, match=r"attacks: transfer: surrogate: .*no exported model here"):
-        check_attacks(surrogate, classes=10, shape=(3, 32, 32))
+        check_attacks(surrogate, Task.main("0123456789"), (3, 32, 32))

@@ -26,6 +26,8 @@ def made_up(cls, folder):
                 pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / name / f"{number}.png")
         return {"path": str(folder), "size": 8}
+    if cls is DATASETS.get("double_digits"):
+        return {"source": "digits", "canvas": 18, "images": 600, "test_images": 120}
     if not issubclass(cls, ImageDataset) or cls is DATASETS.get("digits"):
         return {}
     members = {"wnids": np.array(WNIDS)} if cls is DATASETS.get("tiny_imagenet") else {}
@@ -74,8 +76,15 @@ def test_images_are_bytes_or_floats_in_the_unit_range_and_of_the_announced_shape
 def test_labels_are_int64_and_every_class_occurs_in_every_split(dataset, loaded):
     for split in loaded.values():
         assert split.y.dtype == torch.int64
-        assert split.y.shape == (len(split.x),)
-        assert split.y.unique().tolist() == list(range(dataset.tasks[0].size))
+        main = dataset.tasks[0]
+        if main.top == 1:
+            assert split.y.shape == (len(split.x),)
+            assert split.y.unique().tolist() == list(range(main.size))
+        else:
+            assert split.y.shape == (len(split.x), main.size)
+            assert split.y.unique().tolist() == [0, 1]
+            assert set(split.y.sum(dim=1).tolist()) == {main.top}
+            assert split.y.any(dim=0).all()
 
 
 def test_no_image_is_in_two_splits(loaded):
@@ -114,6 +123,11 @@ def test_main_task_is_the_identity_and_comes_first(dataset):
 
 def test_auxiliary_labels_are_functions_of_the_main_label(dataset, loaded):
     y = loaded["train"].y
+    if dataset.tasks[0].top > 1:
+        (labels,) = labels_of(dataset.tasks, y)
+        assert torch.equal(labels > 0, y > 0)
+        assert torch.equal(labels.sum(dim=1), torch.ones(len(y)))
+        return
     for task, labels in zip(dataset.tasks, labels_of(dataset.tasks, y), strict=True):
         assert len(task.group_of) == dataset.tasks[0].size
         assert labels.dtype == torch.int64
@@ -129,6 +143,11 @@ def test_without_auxiliary_tasks_there_is_the_main_one_alone(dataset):
 
 def test_own_tasks_stand_beside_the_shipped_ones(dataset):
     classes = dataset.tasks[0].groups
+    if dataset.tasks[0].top > 1:
+        own = TaskSpec("own", {"first": [classes[0]], "others": list(range(1, len(classes)))})
+        with pytest.raises(SpecError, match="auxiliary: images with 2 labels have no groups"):
+            dataclasses.replace(dataset, own_tasks=(own,), auxiliary=("own",)).tasks  # noqa: B018
+        return
     own = TaskSpec("own", {"first": [classes[0], 1], "others": list(range(2, len(classes)))})
     names = ("own", *dataset.auxiliary)
     tasks = dataclasses.replace(dataset, own_tasks=(own,), auxiliary=names).tasks
@@ -148,7 +167,8 @@ def test_splits_have_the_sizes_asked_for(dataset):
     for name, size in sizes.items():
         split = getattr(splits, name.removesuffix("_size"))
         assert len(split) == size
-        assert split.y.unique().tolist() == list(range(classes))
+        if dataset.tasks[0].top == 1:
+            assert split.y.unique().tolist() == list(range(classes))
 
 
 def test_images_are_resized(dataset, loaded):

@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from moosearch.data import own_images
+from moosearch.data import Task, own_images
 from moosearch.errors import DataUnavailableError, SpecError
 
 CLASSES = ("ant", "bee", "cat")
+TASK = Task.main(CLASSES)
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 4, 5), dtype=np.uint8)
 LABELS = np.array([0, 2, 1, 1, 0, 2])
 
@@ -20,7 +21,7 @@ def saved(path, **members):
 @pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.uint8), LABELS.astype(np.int32)])
 def test_images_of_a_file(tmp_path, names, labels):
     path = saved(tmp_path / "own.npz", **dict(zip(names, (BYTES, labels), strict=True)))
-    images = own_images(path, (1, 4, 5), CLASSES)
+    images = own_images(path, (1, 4, 5), TASK)
     torch.testing.assert_close(images.pixels(), torch.from_numpy(BYTES / np.float32(255)).unsqueeze(1))
     assert images.y.tolist() == LABELS.tolist()
     assert images.y.dtype == torch.int64
@@ -36,12 +37,12 @@ def test_test_images_come_first_and_training_images_are_not_touched(tmp_path):
         x_test=BYTES[:2],
         y_test=LABELS[:2],
     )
-    assert len(own_images(path, (1, 4, 5), CLASSES)) == 2
+    assert len(own_images(path, (1, 4, 5), TASK)) == 2
 
 
 def test_images_in_color_and_in_float(tmp_path):
     x = np.random.default_rng(0).random((6, 4, 5, 3), dtype=np.float32)
-    images = own_images(saved(tmp_path / "own.npz", x=x, y=LABELS), (3, 4, 5), CLASSES)
+    images = own_images(saved(tmp_path / "own.npz", x=x, y=LABELS), (3, 4, 5), TASK)
     assert torch.equal(images.x, torch.from_numpy(x).permute(0, 3, 1, 2))
 
 
@@ -66,7 +67,7 @@ def test_images_in_color_and_in_float(tmp_path):
 )
 def test_what_does_not_fit_is_named(tmp_path, members, words):
     with pytest.raises(SpecError) as caught:
-        own_images(saved(tmp_path / "own.npz", **members), (1, 4, 5), CLASSES)
+        own_images(saved(tmp_path / "own.npz", **members), (1, 4, 5), TASK)
     for word in words:
         assert word in str(caught.value)
 
@@ -75,12 +76,12 @@ def test_what_does_not_fit_is_named(tmp_path, members, words):
 def test_damaged_files_are_named(tmp_path, content):
     (tmp_path / "own.npz").write_bytes(content)
     with pytest.raises(SpecError, match=r"own\.npz: this is no \.npz file"):
-        own_images(tmp_path / "own.npz", (1, 4, 5), CLASSES)
+        own_images(tmp_path / "own.npz", (1, 4, 5), TASK)
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(DataUnavailableError, match=r"nowhere.npz: there is no such file.*x_test, y_test"):
-        own_images(tmp_path / "nowhere.npz", (1, 4, 5), CLASSES)
+        own_images(tmp_path / "nowhere.npz", (1, 4, 5), TASK)
 
 
 def test_folders_are_classes_by_name(tmp_path):
@@ -88,19 +89,19 @@ def test_folders_are_classes_by_name(tmp_path):
     for name, value in (("cat", 200), ("bee", 100)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (9, 9), (value, 0, 0)).save(tmp_path / name / "one.png")
-    images = own_images(tmp_path, (3, 6, 6), CLASSES)
+    images = own_images(tmp_path, (3, 6, 6), TASK)
     assert images.x[:, 0, 0, 0].tolist() == [100, 200]
     assert images.y.tolist() == [1, 2]
     with pytest.raises(SpecError, match=r"found images of 3 x 6 x 6.*expected 1 x 6 x 6"):
-        own_images(tmp_path, (1, 6, 6), CLASSES)
+        own_images(tmp_path, (1, 6, 6), TASK)
     (tmp_path / "cat").rename(tmp_path / "cats")
     with pytest.raises(SpecError, match=r"no class 'cats'\. Did you mean 'cat'"):
-        own_images(tmp_path, (3, 6, 6), CLASSES)
+        own_images(tmp_path, (3, 6, 6), TASK)
 
 
 def test_folders_without_images_are_named(tmp_path):
     with pytest.raises(DataUnavailableError, match="found no folders"):
-        own_images(tmp_path, (3, 6, 6), CLASSES)
+        own_images(tmp_path, (3, 6, 6), TASK)
     (tmp_path / "cat").mkdir()
     with pytest.raises(DataUnavailableError, match="cat"):
-        own_images(tmp_path, (3, 6, 6), CLASSES)
+        own_images(tmp_path, (3, 6, 6), TASK)
