@@ -10,29 +10,34 @@ from rich.table import Table
 from moosearch.pareto.front import alike_text, recipe_text, spread_text
 
 
+MANY = 8
+"""Genes that differ of which a terminal shows all; of more, it shows the options alone."""
+
+
 def front_table(campaign: Any, shown: Any = None) -> Table:
     """Return the front as a table: a row a member; genes that are the same in all are left to the CSV.
 
-    Where the front was confirmed, what was confirmed stands under the search's estimates.
+    So are numbers where more than `MANY` genes differ. Where the front was confirmed, what was confirmed stands under the search's estimates.
     """
     front = campaign.front
     shown = shown if shown is not None else front
     knee = front.knee().candidate.id if len(front) else ""
     differing = front.differing_genes
+    told = _options(front, differing) if len(differing) > MANY else differing
     header, confirmation = campaign.header, campaign.confirmation
     part = "" if len(shown) == len(front) else f"{len(shown)} of the "
     size = f"{part}front of {len(front)}, hypervolume {front.hypervolume():.4f}"
     marked = " (knee marked *)" if knee in {e.candidate.id for e in shown} else ""
     table = Table(
         title=f"{header.name}: {size}{marked}",
-        caption=_caption(campaign, confirmation),
+        caption=_caption(campaign, confirmation, left_out=len(differing) - len(told)),
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("id", no_wrap=True)
     for objective in header.objectives:
         table.add_column(objective.key.replace("_", "\n"), justify="right")
-    table.add_column("genes that differ")
+    table.add_column("genes that differ", overflow="fold")
     for e in shown:
         marked = f"{e.candidate.id}{'*' if e.candidate.id == knee else ''}"
         member = confirmation.member(e.candidate.id) if confirmation is not None else None
@@ -40,7 +45,7 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
             marked += f"\n{_verdict(member)}"
         intervals = e.intervals if confirmation is None else {}  # one meaning for the second line
         values = [_cell(e, member, o.key, intervals) for o in header.objectives if o.key in e.objectives]
-        table.add_row(marked, *values, recipe_text(e, differing))
+        table.add_row(marked, *values, recipe_text(e, told))
     return table
 
 
@@ -84,10 +89,18 @@ def _cell(evaluation: Any, member: Any, key: str, intervals: Mapping[str, Sequen
     return value
 
 
-def _caption(campaign: Any, confirmation: Any) -> str | None:
-    """Say what stands in the table of the front beside values."""
+def _options(front: Any, paths: Sequence[str]) -> list[str]:
+    """Return the genes that are chosen among options, or all where there is none."""
+    words = [path for path in paths if any(isinstance(e.candidate.genome.get(path), str) for e in front)]
+    return words or list(paths)
+
+
+def _caption(campaign: Any, confirmation: Any, *, left_out: int = 0) -> str | None:
+    """Say what stands in the table of the front beside values, and what does not."""
     alike = alike_text(campaign.header.objectives)
     lines = [alike] if alike else []
+    if left_out:
+        lines.append(f"{left_out} more genes differ, in numbers: --csv has them")
     if any(e.deviations for e in campaign.front):
         lines.append("±: standard deviation over trainings")
     if confirmation is not None:

@@ -186,3 +186,19 @@ def test_doubts_are_said_of_those_that_are_shown(folder):
     assert doubts(doubtful) == [f"! {first} failed warned (1x)", f"! {second} failed warned (1x)", meaning]
     assert doubts(doubtful, {second, "other"}) == [f"! {second} failed warned (1x)", meaning]
     assert doubts(doubtful, set()) == []
+
+
+def test_of_many_genes_the_terminal_shows_the_options(cli, folder, front, monkeypatch):
+    differing = front.differing_genes
+    words = [path for path in differing if isinstance(front.members[0].candidate.genome[path], str)]
+    assert 0 < len(words) < len(differing)
+    _, out, _ = cli("front", folder)
+    assert "more genes differ" not in out
+    monkeypatch.setattr("moosearch.cli.tables.MANY", len(differing) - 1)
+    _, out, _ = cli("front", folder)
+    assert f"{len(differing) - len(words)} more genes differ, in numbers: --csv has them" in out
+    for member in front:
+        for path in differing:
+            value = member.candidate.genome.get(path)
+            if isinstance(value, float):
+                assert f"{path.rpartition('.')[2]}={value}" not in out
