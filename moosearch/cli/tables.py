@@ -9,15 +9,15 @@ from rich.table import Table
 
 from moosearch.pareto.front import alike_text, recipe_text, spread_text
 
-
-MANY = 8
+MANY = 12
 """Genes that differ of which a terminal shows all; of more, it shows the options alone."""
 
 
 def front_table(campaign: Any, shown: Any = None) -> Table:
     """Return the front as a table: a row a member; genes that are the same in all are left to the CSV.
 
-    So are numbers where more than `MANY` genes differ. Where the front was confirmed, what was confirmed stands under the search's estimates.
+    So are numbers where more than `MANY` genes differ. Where the front was confirmed, what was confirmed
+    stands under the search's estimates.
     """
     front = campaign.front
     shown = shown if shown is not None else front

@@ -190,7 +190,7 @@ def test_doubts_are_said_of_those_that_are_shown(folder):
 
 def test_of_many_genes_the_terminal_shows_the_options(cli, folder, front, monkeypatch):
     differing = front.differing_genes
-    words = [path for path in differing if isinstance(front.members[0].candidate.genome[path], str)]
+    words = [p for p in differing if any(isinstance(e.candidate.genome.get(p), str) for e in front)]
     assert 0 < len(words) < len(differing)
     _, out, _ = cli("front", folder)
     assert "more genes differ" not in out
