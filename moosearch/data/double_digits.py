@@ -92,5 +92,5 @@ class DoubleDigits(ImageDataset):
 
 
 def _bytes(x: Array) -> NDArray[np.uint8]:
-    """Return a copy of images as bytes: scikit-learn's are fractions, and those of files cannot be written."""
+    """Return a copy of images as bytes; scikit-learn's are fractions."""
     return np.array(x if x.dtype == np.uint8 else np.rint(255 * x), dtype=np.uint8)

@@ -26,7 +26,7 @@ class ShallowCnn(Activated):
 
     width: Count = 8
     kernel: Count = 3
-    pool: Count = 4
+    pool: Count = 2
     activation: Activation = "relu"
     sharpness: Positive = late(SHARPNESS)
 

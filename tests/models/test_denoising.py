@@ -346,6 +346,7 @@ def test_trunk_in_parts_has_the_gradients_and_statistics_of_the_whole_batch(name
 SMALL = {
     "alexnet": ({"width": 0.05}, (3, 112, 112)),
     "lenet": ({"width": 0.1}, (1, 14, 14)),
+    "shallow_cnn": ({"width": 4}, (3, 16, 16)),
     "small_cnn": ({"width": 4}, (3, 9, 12)),
     "small_resnet": ({"width": 4}, (3, 9, 12)),
     "wide_resnet": ({"depth": 10, "widen": 1, "width": 0.25}, (3, 9, 12)),
@@ -359,7 +360,11 @@ SMALL = {
 def test_every_architecture_takes_blocks_and_learns_with_them(architecture, name, after):
     fields, shape = SMALL.get(architecture, ({"width": 0.1, "depth": 1}, (3, 16, 16)))
     built = build(Annotated[Architecture, ARCHITECTURES], {"name": architecture, **fields})
-    everywhere = {"alexnet": 3, "lenet": 2, "small_cnn": 2, "small_resnet": 3, "wide_resnet": 3}
+    two, three = (
+        dict.fromkeys(("lenet", "shallow_cnn", "small_cnn"), 2),
+        ("alexnet", "small_resnet", "wide_resnet"),
+    )
+    everywhere = two | dict.fromkeys(three, 3)
     stages = list(range(1, everywhere.get(architecture, 4) + 1)) if after == "all" else after
     spec = DefenseSpec(denoise=denoiser(name, after=stages))
     net = build_network(built, shape, TASKS, seed=0, defenses=spec)

@@ -33,7 +33,7 @@ def trained(architecture, shape=SHAPE):
 @pytest.fixture(params=list(ARCHITECTURES))
 def architecture(request):
     node = {"name": request.param}
-    wide = {"small_cnn": 4, "small_resnet": 4}
+    wide = {"shallow_cnn": 4, "small_cnn": 4, "small_resnet": 4}
     node["width"] = wide.get(request.param, 1 / 16)
     if request.param == "wide_resnet":
         node |= {"depth": 10, "widen": 1}

@@ -16,6 +16,7 @@ EXPECTED = [
     # architecture, image, side and channels of each stage, and the layer that ends it
     ({"name": "lenet"}, (1, 28, 28), [(14, 32, "ReLU"), (7, 64, "ReLU")]),
     ({"name": "lenet"}, (1, 5, 5), [(2, 32, "ReLU")]),
+    ({"name": "shallow_cnn"}, (1, 28, 28), [(14, 8, "ReLU"), (7, 16, "ReLU")]),
     (
         {"name": "small_cnn", "depth": 4, "width": 4},
         CIFAR,
