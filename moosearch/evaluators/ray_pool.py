@@ -91,14 +91,19 @@ class RayPool:
             CampaignError: No cluster answers, or a candidate fits nowhere in it.
         """
         prepare_environment()
-        cluster = self._cluster(resources)
+        cluster = self.cluster(resources)
         try:
             cluster.start()
             yield _Pool(work, cluster, resources, self.workers)
         finally:
             cluster.stop()
 
-    def _cluster(self, resources: Resources) -> Cluster:
+    def cluster(self, resources: Resources) -> Cluster:
+        """Return the cluster that it runs on, not yet started.
+
+        Raises:
+            CampaignError: A candidate asks for more CPUs than there are.
+        """
         import ray
 
         if ray.is_initialized():

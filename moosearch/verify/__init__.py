@@ -2,7 +2,19 @@
 
 from moosearch.verify.bounds import Relaxation
 from moosearch.verify.box import Box, Layers
+from moosearch.verify.certify import Certificate, certify
 from moosearch.verify.piecewise import Piecewise
 from moosearch.verify.verifier import TOLERANCE, Effort, Verdict, Verifier
 
-__all__ = ["TOLERANCE", "Box", "Effort", "Layers", "Piecewise", "Relaxation", "Verdict", "Verifier"]
+__all__ = [
+    "TOLERANCE",
+    "Box",
+    "Certificate",
+    "Effort",
+    "Layers",
+    "Piecewise",
+    "Relaxation",
+    "Verdict",
+    "Verifier",
+    "certify",
+]

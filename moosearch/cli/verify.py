@@ -1,0 +1,98 @@
+"""Verify: what is proved of trained candidates and exported models, beside what attacks find."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich import box
+from rich.table import Table
+
+from moosearch.cli.app import JsonOption, app, out
+from moosearch.cli.bar import measuring
+from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument
+
+
+@app.command()
+def verify(
+    folder: SubjectArgument,
+    pick: PickOption = None,
+    eps: EpsOption = None,
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="What is set beside the proofs.", metavar="A,B,...")
+    ] = "autoattack",
+    split: Annotated[Literal["val", "test"], typer.Option("--split", help="Which images.")] = "test",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Images of your own, as `moosearch evaluate` takes them.")
+    ] = None,
+    images: Annotated[
+        int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
+    ] = 100,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", help="Of the complete search, in seconds a label of an image.")
+    ] = 60.0,
+    complete: Annotated[
+        bool, typer.Option("--complete/--bounds-only", help="Whether to search where bounds do not suffice.")
+    ] = True,
+    workers: Annotated[int, typer.Option("--workers", help="Images at a time, on Ray.", min=1)] = 1,
+    seed: AttackSeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove robustness image by image: certified accuracy, under the accuracy that attacks leave."""
+    from moosearch.campaign.certification import certification
+    from moosearch.registry import build
+    from moosearch.verify import Effort
+
+    effort = build(Effort, {"time_limit": time_limit, "complete": complete})
+    with measuring() as bar:
+        found = certification(
+            folder,
+            rules=pick or ["knee"],
+            eps=eps,
+            attacks=attacks,
+            split=split,
+            data=data,
+            images=images,
+            effort=effort,
+            workers=workers,
+            seed=seed,
+            progress=bar,
+        )
+    if as_json:
+        typer.echo(json.dumps([each.to_tree() for each in found], indent=2))
+        return
+    for each in found:
+        out.print(_table(each))
+        out.print(f"written to {each.file}", soft_wrap=True)
+
+
+def _table(found: Any) -> Table:
+    tree = found.to_tree()
+    images, (low, high) = tree["images"], tree["interval"]
+    table = Table(
+        title=f"{found.candidate}: {images} images of {found.split}, linf eps {found.eps:.4g}",
+        caption="certified: proved, up to rounding; the robust accuracy is at least that, and at most what "
+        "stands last",
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE,
+    )
+    table.add_column("")
+    table.add_column("images", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("", justify="left")
+    counts = found.counts
+    attacked = found.attacks["worst_case"]
+    by = ", ".join(found.attacks["attacks"])
+    seconds = f"{tree['seconds']:.1f} s in all"
+    rows = [
+        ("right as they are", images - counts["wrong"], ""),
+        ("certified", counts["robust"], f"95 %: {low:.3f} to {high:.3f}; {seconds}"),
+        ("unknown", counts["unknown"], "neither proof nor witness"),
+        ("vulnerable", counts["vulnerable"], "with a witness"),
+        (f"right under {by}", attacked["correct"], ""),
+    ]
+    for name, count, more in rows:
+        table.add_row(name, str(count), f"{count / images:.4f}", more)
+    table.add_row("robust at most", "", f"{found.at_most:.4f}", "no attack and no witness")
+    return table
