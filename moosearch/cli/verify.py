@@ -11,6 +11,7 @@ from rich.table import Table
 from moosearch.cli.app import JsonOption, app, out
 from moosearch.cli.bar import measuring
 from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument
+from moosearch.pareto.front import spread_text
 
 
 @app.command()
@@ -36,14 +37,47 @@ def verify(
     ] = True,
     workers: Annotated[int, typer.Option("--workers", help="Images at a time, on Ray.", min=1)] = 1,
     seed: AttackSeedOption = None,
+    layered: Annotated[
+        bool,
+        typer.Option(
+            "--layered",
+            help="For images of two objects: how far one may change, and the layers of pixels around it.",
+        ),
+    ] = False,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", help="With --layered: guided or naive.", metavar="NAME")
+    ] = "guided",
+    cut: Annotated[
+        str, typer.Option("--cut", help="With --layered: fixed or sensitivity.", metavar="NAME")
+    ] = "fixed",
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights", help="With --layered, of layers: even, inner, outer or area.", metavar="NAME"
+        ),
+    ] = "even",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="With --layered: how far a layer may still be able to grow.")
+    ] = 0.01,
+    deadline: Annotated[
+        float, typer.Option("--deadline", help="With --layered: seconds for an image and a target.")
+    ] = 300.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove robustness image by image: certified accuracy, under the accuracy that attacks leave."""
+    """Prove robustness image by image: certified accuracy, under the accuracy that attacks leave.
+
+    With --layered, maximal robust neighborhoods of images of two objects: heat maps, sizes, queries, times.
+    """
     from moosearch.campaign.certification import certification
     from moosearch.registry import build
     from moosearch.verify import Effort
 
     effort = build(Effort, {"time_limit": time_limit, "complete": complete})
+    if layered:
+        given = {"algorithm": algorithm, "cut": cut, "weights": weights, "tolerance": tolerance}
+        given |= {"deadline": deadline, "effort": {"time_limit": time_limit, "complete": complete}}
+        _layered(folder, pick or ["knee"], given, data, images, workers, as_json=as_json)
+        return
     with measuring() as bar:
         found = certification(
             folder,
@@ -64,6 +98,62 @@ def verify(
     for each in found:
         out.print(_table(each))
         out.print(f"written to {each.file}", soft_wrap=True)
+
+
+def _layered(
+    folder: Path,
+    rules: list[str],
+    given: dict[str, Any],
+    data: Path | None,
+    images: int,
+    workers: int,
+    *,
+    as_json: bool,
+) -> None:
+    from moosearch.campaign import neighborhood_plots, neighborhoods
+    from moosearch.registry import build
+    from moosearch.verify.study import Approach
+
+    approach = build(Approach, given)
+    with measuring() as bar:
+        studies = neighborhoods.study(
+            folder, rules=rules, approach=approach, data=data, images=images, workers=workers, progress=bar
+        )
+    if as_json:
+        typer.echo(
+            json.dumps([{**s.summary(), "found": [n.to_tree() for n in s.found]} for s in studies], indent=2)
+        )
+        return
+    for study in studies:
+        out.print(_headline(study))
+        out.print(_answers(study))
+        for path in neighborhood_plots.save(study):
+            out.print(f"written to {path}, with a PDF beside it", soft_wrap=True)
+        out.print(f"written to {study.folder}", soft_wrap=True)
+
+
+def _headline(study: Any) -> str:
+    """Say how large the neighborhoods are, and how they were looked for."""
+    told, approach = study.summary(), study.approach
+    return (
+        f"{study.candidate}: {told['neighborhoods']} neighborhoods, {told['complete']} complete; mean size "
+        f"{spread_text(told['size'], told['size_error'])} (standard error), of the object "
+        f"{told['eps_object']:.4g}; {told['unseen_images']} images left aside, where not both objects are "
+        f"seen\n{approach.algorithm}, cut {approach.cut}, {approach.weights} weights, tolerance "
+        f"{approach.tolerance:g}"
+    )
+
+
+def _answers(study: Any) -> Table:
+    """Return queries and times by what answered them."""
+    told = study.summary()
+    table = Table(box=box.SIMPLE)
+    table.add_column("answered by")
+    table.add_column("queries", justify="right")
+    table.add_column("seconds", justify="right")
+    for kind in ("attack", "bounds", "milp", "unknown", "remembered"):
+        table.add_row(kind, str(told[f"queries_{kind}"]), f"{told[f'seconds_{kind}']:.1f}")
+    return table
 
 
 def _table(found: Any) -> Table:

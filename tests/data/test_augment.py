@@ -89,3 +89,35 @@ def test_fields_are_checked():
     with pytest.raises(SpecError, match=r"got -1, expected at least 0"):
         build(Augmentation, {"crop": -1})
     assert build(Augmentation, {"crop": 4, "flip": True}) == Augmentation(4, flip=True)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
+def test_black_rectangles_lie_anywhere_and_are_no_larger_than_asked(share):
+    x = images(400, 2, 10, 8) + 0.01
+    varied = Augmentation(erase=share)(x, torch_generator(0))
+    heights, widths, corners = set(), set(), set()
+    for before, after in zip(x, varied, strict=True):
+        black = (after == 0).all(dim=0)
+        assert torch.equal(after[:, ~black], before[:, ~black])
+        rows, columns = black.any(dim=1).nonzero(), black.any(dim=0).nonzero()
+        assert int(black.sum()) == len(rows) * len(columns), "a rectangle"
+        heights.add(len(rows))
+        widths.add(len(columns))
+        if len(rows):
+            assert int(rows.max() - rows.min()) == len(rows) - 1
+            corners.add((int(rows.min()), int(columns.min())))
+    assert max(heights) == int(share * 10)
+    assert max(widths) == int(share * 8)
+    assert len(corners) > 30
+    again = Augmentation(erase=share)(x, torch_generator(0))
+    assert torch.equal(again, varied)
+
+
+def test_without_rectangles_nothing_is_drawn_for_them():
+    x = images()
+    one, other = torch_generator(3), torch_generator(3)
+    Augmentation(crop=1, flip=True)(x, one)
+    Augmentation(crop=1, flip=True, erase=0.0)(x, other)
+    assert torch.equal(one.get_state(), other.get_state())
+    with pytest.raises(SpecError, match="erase"):
+        build(Augmentation, {"erase": 1.5})

@@ -1,0 +1,71 @@
+"""Drawings of what `moosearch.campaign.neighborhoods` finds."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from moosearch.campaign import figures
+from moosearch.campaign.neighborhoods import Study
+from moosearch.verify.box import Layers
+from moosearch.verify.study import Neighborhood
+
+MOST = 12
+"""Neighborhoods that are drawn, the first ones."""
+
+
+def save(found: Study) -> list[Path]:
+    """Write both drawings into the study's folder, as PNG and PDF; return the PNG files."""
+    drawings = (("heat_maps", heat_maps), ("relations", relations))
+    return [figures.save(found.folder, name, draw, found) for name, draw in drawings]
+
+
+def heat_maps(found: Study) -> Figure:
+    """Draw how far every pixel may move (Mour 2023, figures 3 and 4), with the outlines of both objects."""
+    shown = found.found[:MOST]
+    columns = min(len(shown), 4) or 1
+    rows = math.ceil(len(shown) / columns) or 1
+    figure = Figure(figsize=(2.5 * columns + 0.9, 2.7 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    highest = max((max(each.eps) for each in shown), default=1.0) or 1.0
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, each in zip(axes.flat, shown, strict=False):
+        region, image = found.regions[each.image], found.images[each.image]
+        heat = axis.imshow(eps_map(each, region), cmap="viridis", vmin=0, vmax=highest)
+        axis.imshow(np.where(image > 0, image, np.nan), cmap="gray", alpha=0.35)
+        for label, color in ((each.target, "white"), (each.perturbed, "#d55e00")):
+            axis.contour(region == label + 1, levels=[0.5], colors=color, linewidths=0.8)
+        axis.set_title(
+            f"image {each.image}: {found.classes[each.target]} stays\n"
+            f"{found.classes[each.perturbed]} changes, size {each.size:.3f}",
+            fontsize=8,
+        )
+    if shown:
+        figure.colorbar(heat, ax=axes, label="how far a pixel may move", shrink=0.8)
+    figure.suptitle(
+        f"{found.candidate}: {found.approach.algorithm}, {found.approach.weights} weights", fontsize=9
+    )
+    return figure
+
+
+def eps_map(found: Neighborhood, region: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the radius of every pixel: (H, W)."""
+    return np.array(found.eps)[Layers.around(region == found.perturbed + 1).of]
+
+
+def relations(found: Study) -> Figure:
+    """Draw the mean size for each target (rows) and each object that may change (columns)."""
+    table = found.relations()
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axis = figure.subplots()
+    heat = axis.imshow(table.to_numpy(), cmap="viridis")
+    ticks = range(len(found.classes))
+    axis.set_xticks(ticks, found.classes, fontsize=8)
+    axis.set_yticks(ticks, found.classes, fontsize=8)
+    axis.set(xlabel="object that changes", ylabel="object that stays")
+    axis.set_title("mean size of robust neighborhoods; white: no image", fontsize=9)
+    figure.colorbar(heat, ax=axis)
+    return figure

@@ -1,0 +1,157 @@
+"""Images of two objects: how far one of them, and what surrounds it, may change without hiding the other."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from moosearch.registry import Positive
+from moosearch.verify.box import Layers
+from moosearch.verify.expand import Cut, Expansion, Face, expand, naive
+from moosearch.verify.falsify import margins
+from moosearch.verify.oracle import Oracle
+from moosearch.verify.piecewise import Piecewise, Vector
+from moosearch.verify.verifier import Effort, Verifier
+
+Weights = Literal["even", "inner", "outer", "area"]
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How neighborhoods are looked for.
+
+    Attributes:
+        algorithm: ``guided`` by gradients, or ``naive``: layer by layer from zero.
+        cut: How a step that went too far is shrunk, see `cutting_weights`.
+        weights: What a layer counts: all the same (``even``), those near the object more (``inner``) or less
+            (``outer``), or as many as their pixels (``area``). They sum to 1.
+        tolerance: How far a layer may still be able to grow, in pixel units of [0, 1].
+        deadline: Seconds for an image and a target.
+        effort: How hard each query tries.
+    """
+
+    algorithm: Literal["guided", "naive"] = "guided"
+    cut: Cut = "fixed"
+    weights: Weights = "even"
+    tolerance: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.01
+    deadline: Positive = 300.0
+    effort: Effort = field(default_factory=lambda: Effort(time_limit=10.0))
+
+
+@dataclass(frozen=True)
+class Question:
+    """An image, which object is to be seen, and which one may change.
+
+    Attributes:
+        image: Its number.
+        x: (n,) the image, in [0, 1].
+        regions: (H, W) the class of the object that each pixel belongs to, plus 1; 0 for none.
+        target: The class to be seen.
+        perturbed: The class of the other object.
+    """
+
+    image: int
+    x: Vector
+    regions: NDArray[np.uint8]
+    target: int
+    perturbed: int
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """A robust layered neighborhood of an image.
+
+    Attributes:
+        image: Number of the image.
+        target: The class that is seen in all of it.
+        perturbed: The class of the object that layers are counted from.
+        eps: Radius of every layer, in pixel units of [0, 1].
+        faces: Why each layer cannot grow by the tolerance.
+        size: Weighted mean of the radii.
+        at_most: No robust neighborhood is larger, by the witnesses found.
+        complete: Whether there was time to try every layer.
+        queries: How many there were, by what answered them.
+        seconds: How long that took, by the same.
+        total: Seconds in all.
+    """
+
+    image: int
+    target: int
+    perturbed: int
+    eps: tuple[float, ...]
+    faces: tuple[Face, ...]
+    size: float
+    at_most: float
+    complete: bool
+    queries: Mapping[str, int]
+    seconds: Mapping[str, float]
+    total: float
+
+    def to_tree(self) -> dict[str, Any]:
+        """Write it as plain data."""
+        return asdict(self)
+
+
+def weights_of(name: Weights, layers: Layers) -> Vector:
+    """Return the weights of layers: (r + 1,), which sum to 1."""
+    count = layers.count
+    weights = {
+        "even": np.ones(count),
+        "inner": np.arange(count, 0, -1, dtype=np.float64),
+        "outer": np.arange(1, count + 1, dtype=np.float64),
+        "area": layers.sizes.astype(np.float64),
+    }[name]
+    return np.asarray(weights / weights.sum())
+
+
+def seen(network: Piecewise, question: Question) -> bool:
+    """Whether the network sees both objects of an image as it is."""
+    logits = network(question.x[None])
+    return all(margins(logits, label, 2)[0] < 0 for label in (question.target, question.perturbed))
+
+
+def neighborhood(
+    network: Piecewise, approach: Approach, question: Question, *, seed: int = 0
+) -> Neighborhood:
+    """Find a maximal robust neighborhood of an image in which the network sees both objects.
+
+    Args:
+        network: The network, with two labels an image.
+        approach: How.
+        question: The image, and what is asked.
+        seed: Of the attacks.
+
+    Raises:
+        ValueError: The object that may change has no pixels.
+    """
+    begun = time.monotonic()
+    layers = Layers.around(question.regions == question.perturbed + 1)
+    oracle = Oracle(
+        Verifier(network, 2, approach.effort, seed),
+        layers,
+        question.x,
+        question.target,
+        begun + approach.deadline,
+    )
+    weights = weights_of(approach.weights, layers)
+    if approach.algorithm == "naive":
+        found: Expansion = naive(oracle, weights, approach.tolerance)
+    else:
+        found = expand(oracle, weights, approach.tolerance, cut=approach.cut)
+    return Neighborhood(
+        question.image,
+        question.target,
+        question.perturbed,
+        tuple(map(float, found.eps)),
+        found.faces,
+        found.size,
+        found.at_most,
+        found.complete,
+        dict(oracle.queries),
+        dict(oracle.seconds),
+        time.monotonic() - begun,
+    )
