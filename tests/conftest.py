@@ -10,9 +10,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import yaml
+from hypothesis import settings
 from made_up import made_up  # noqa: F401
 
 import moosearch
+
+settings.register_profile("busy machines too", deadline=None)
+settings.load_profile("busy machines too")
 
 TINY = """
 campaign:
