@@ -52,6 +52,10 @@ class Cluster(ABC):
     def trouble(self) -> str:
         """Say why nothing can run any more; empty if all is well."""
 
+    def answers(self) -> bool:
+        """Whether Ray can be asked something just now: with a dead head, it would wait, and then end us."""
+        return True
+
     @property
     @abstractmethod
     def ours(self) -> bool:
@@ -170,6 +174,10 @@ class JoinedCluster(Cluster):
             time.sleep(1)  # asking Ray anything would wait for the head
         self._looked = self._heard = time.monotonic()
         return ""
+
+    def answers(self) -> bool:
+        """Look at its head, whenever that was done last."""
+        return self._head is None or not silence(*self._head, seconds=LOOK_SECONDS)
 
     def _attend(self) -> None:
         import ray

@@ -242,6 +242,8 @@ class _Pool:
     def _look_after_nodes(self) -> Iterator[NodesChanged]:
         if self._nodes and time.monotonic() - self._asked < NODES_SECONDS:
             return
+        if not self._cluster.answers():  # `trouble` will say so if it lasts
+            return
         self._asked = time.monotonic()
         nodes, offers = self._cluster.nodes()
         if nodes == self._nodes:

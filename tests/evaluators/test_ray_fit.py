@@ -5,6 +5,7 @@ import pytest
 from moosearch.errors import CampaignError
 from moosearch.evaluators import Resources
 from moosearch.evaluators.ray_fit import Offer, fit
+from moosearch.evaluators.ray_pool import _Pool
 
 
 def offers(*nodes):
@@ -64,3 +65,30 @@ def test_what_fits_nowhere_is_refused_with_what_there_is(resources, message):
 def test_an_empty_cluster_is_refused():
     with pytest.raises(CampaignError, match="there is none"):
         fit([], Resources(), 0)
+
+
+def test_nodes_are_not_asked_for_while_the_head_is_silent():
+    """Ray would wait for a dead head, and end the process: what becomes of it is `trouble`'s to say."""
+    import socket
+
+    from moosearch.evaluators.ray_cluster import JoinedCluster
+
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        cluster = JoinedCluster("127.0.0.1:1", {})
+        assert cluster.answers(), "it has not been joined yet"
+        cluster._head = head.getsockname()
+        assert cluster.answers()
+    assert not cluster.answers()
+
+    class Silent:
+        def answers(self):
+            return False
+
+        def nodes(self):
+            raise AssertionError
+
+    pool = _Pool.__new__(_Pool)
+    pool._cluster, pool._nodes, pool._asked = Silent(), (), 0.0
+    assert list(pool._look_after_nodes()) == []
