@@ -1,6 +1,5 @@
 """How many images a network is proved robust on, beside how many an attack does not fool it on."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +12,19 @@ import torch
 
 from moosearch.attacks.suite import Node, check_attacks, named_attacks
 from moosearch.campaign.evaluation import Part, images_of, threat_of
-from moosearch.campaign.folder import write_atomically
+from moosearch.campaign.kept import digest, kept, store
 from moosearch.campaign.subject import trained
 from moosearch.data import Split
 from moosearch.errors import SpecError
-from moosearch.evaluators.spread import spread
 from moosearch.judging import judge
 from moosearch.judging.record import record, wilson
+from moosearch.registry import to_tree
 from moosearch.verify import Certificate, Effort, Piecewise, certify
 from moosearch.verify.certify import Standing
+from moosearch.verify.piecewise import Vector
 
 STANDINGS: tuple[Standing, ...] = ("robust", "unknown", "vulnerable", "wrong")
+PGD100: Node = {"name": "pgd", "steps": 100, "objective": "margin"}
 CONTRADICTED = "contradicted by an attack"
 
 Progress = Callable[[str, int, int], None]
@@ -96,7 +97,7 @@ def certification(
     *,
     rules: Sequence[str] = ("knee",),
     eps: float | str | None = None,
-    attacks: str | Sequence[Node] = ("autoattack",),
+    attacks: str | Sequence[Node] | None = None,
     split: Part = "test",
     data: Path | str | None = None,
     images: int = 100,
@@ -107,14 +108,15 @@ def certification(
 ) -> list[Certification]:
     """Verify networks image by image, and attack them on the same images.
 
-    What is proved is proved of the network in float64 arithmetic, up to `moosearch.verify.TOLERANCE`.
+    What is proved is proved of the network in float64 arithmetic, up to `moosearch.verify.TOLERANCE`. Each
+    image's certificate is on disk as soon as it is there, and is not looked for again.
 
     Args:
         folder: A campaign's folder or an exported one.
         rules: Of a campaign, whom.
         eps: Radius in l_inf, in pixel units of [0, 1], also as text; by default the campaign's.
-        attacks: What the empirical accuracy is measured by, see `named_attacks`; PGD-100 on the margin in
-            place of the default where images have several labels.
+        attacks: What the empirical accuracy is measured by, see `named_attacks`; if None AutoAttack, or
+            `PGD100` where images have several labels.
         split: ``test`` or ``val``.
         data: The user's own images instead.
         images: How many, the first ones; 0 for all.
@@ -130,59 +132,67 @@ def certification(
     """
     if images < 0 or workers < 1:
         raise SpecError(f"images and workers: got {images} and {workers}, expected 0 or more, and 1 or more.")
-    found = []
+    effort, found = effort or Effort(), []
     for model in trained(Path(folder), rules):
         threat = threat_of(model, eps, "linf")
-        named = [attacks] if isinstance(attacks, str) else attacks
-        if tuple(named) == ("autoattack",) and model.tasks[0].top > 1:
-            named = [{"name": "pgd", "steps": 100, "objective": "margin"}]
+        usual = ["autoattack"] if model.tasks[0].top == 1 else [PGD100]
+        named = usual if attacks is None else [attacks] if isinstance(attacks, str) else attacks
         chosen = named_attacks(named, threat)
         check_attacks(chosen, model.tasks[0], model.shape)
         network = Piecewise.of(model.net.deployed(), model.shape)
-        some = images_of(model, split, data=None if data is None else Path(data), most=images)
+        own = None if data is None else Path(data)
+        some = images_of(model, split, data=own, most=images)
         if images > len(some):
             raise SpecError(f"images: got {images}, expected at most {len(some)}: there are no more.")
         judgment = judge(
             model.net, some, model.tasks, chosen, seed=model.seed if seed is None else seed, progress=progress
         )
-        work = partial(_certify, network, threat.eps, effort or Effort())
-        certificates: dict[int, Certificate] = {}
+        part = split if own is None else own.stem
+        conditions = digest(to_tree(effort, Effort), part, threat.eps, data=own)
+        place = model.folder / f"certified-{part}-{threat.eps:.4g}-{conditions}"
+        certificates = kept(
+            partial(_certify, network, threat.eps, effort),
+            _questions(some),
+            Certificate,
+            place,
+            workers=workers,
+            progress=partial(progress or _unheard, "verified"),
+        )
         withstood = judgment.worst_case.tolist()
-        for number, certificate in spread(work, _questions(some), workers=workers):
-            contradicted = certificate.standing == "robust" and not withstood[number]
-            certificates[number] = _taken_back(certificate) if contradicted else certificate
-            if progress is not None:
-                progress("verified", len(certificates), len(some))
-        name = f"certified-{data or split}-{threat.eps:.4g}".replace("/", "_")
         result = Certification(
             model.name,
             threat.eps,
             str(data or split),
-            tuple(certificates[number] for number in range(len(some))),
+            tuple(_believed(each, right) for each, right in zip(certificates, withstood, strict=True)),
             record(judgment),
-            model.folder / f"{name}.json",
+            place / "certification.json",
         )
-        result.file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(result.file, json.dumps(result.to_tree(), indent=1))
+        store(result.file, result.to_tree())
         found.append(result)
     return found
 
 
-def _questions(images: Split) -> list[tuple[np.ndarray[Any, Any], tuple[int, ...]]]:
-    """Return every image as float64 with its labels."""
+def _questions(images: Split) -> dict[str, tuple[Vector, tuple[int, ...]]]:
+    """Return every image as (n,) float64 with its labels, by number."""
     x = images.pixels().cpu().to(torch.float64).flatten(1).numpy()
     y = images.y.cpu().numpy()
     labels = [tuple(np.flatnonzero(row).tolist()) if np.ndim(row) else (int(row),) for row in y]
-    return list(zip(x, labels, strict=True))
+    return {f"{number:05d}": each for number, each in enumerate(zip(x, labels, strict=True))}
 
 
 def _certify(
-    network: Piecewise, eps: float, effort: Effort, question: tuple[Any, tuple[int, ...]]
+    network: Piecewise, eps: float, effort: Effort, question: tuple[Vector, tuple[int, ...]]
 ) -> Certificate:
     x, labels = question
     return certify(network, x, labels, eps, effort)
 
 
-def _taken_back(certificate: Certificate) -> Certificate:
-    """Take a proof back: an attack fools the network, which rounds where the proof does not."""
+def _believed(certificate: Certificate, withstood: float) -> Certificate:
+    """Take a proof back where an attack fools the network, which rounds where the proof does not."""
+    if withstood or certificate.standing != "robust":
+        return certificate
     return replace(certificate, standing="unknown", ways=(*certificate.ways, CONTRADICTED))
+
+
+def _unheard(name: str, done: int, total: int) -> None:
+    """Tell nobody."""

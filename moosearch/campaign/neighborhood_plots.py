@@ -8,21 +8,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from moosearch.campaign import figures
-from moosearch.campaign.neighborhoods import Study
+from moosearch.campaign.neighborhoods import Neighborhoods
 from moosearch.verify.box import Layers
-from moosearch.verify.study import Neighborhood
+from moosearch.verify.layered import Neighborhood
 
 MOST = 12
 """Neighborhoods that are drawn, the first ones."""
 
 
-def save(found: Study) -> list[Path]:
-    """Write both drawings into the study's folder, as PNG and PDF; return the PNG files."""
+def save(found: Neighborhoods) -> list[Path]:
+    """Write both drawings into the folder of the neighborhoods, as PNG and PDF; return the PNG files."""
     drawings = (("heat_maps", heat_maps), ("relations", relations))
     return [figures.save(found.folder, name, draw, found) for name, draw in drawings]
 
 
-def heat_maps(found: Study) -> Figure:
+def heat_maps(found: Neighborhoods) -> Figure:
     """Draw how far every pixel may move (Mour 2023, figures 3 and 4), with the outlines of both objects."""
     shown = found.found[:MOST]
     columns = min(len(shown), 4) or 1
@@ -56,7 +56,7 @@ def eps_map(found: Neighborhood, region: NDArray[np.uint8]) -> NDArray[np.float6
     return np.array(found.eps)[Layers.around(region == found.perturbed + 1).of]
 
 
-def relations(found: Study) -> Figure:
+def relations(found: Neighborhoods) -> Figure:
     """Draw the mean size for each target (rows) and each object that may change (columns)."""
     table = found.relations()
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")

@@ -1,10 +1,8 @@
 """Maximal robust layered neighborhoods of a network's test images, kept image by image."""
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,14 @@ from numpy.typing import NDArray
 
 from moosearch.campaign.evaluation import images_of
 from moosearch.campaign.folder import write_atomically
+from moosearch.campaign.kept import digest, kept, store
 from moosearch.campaign.subject import Trained, trained
 from moosearch.data import ImageDataset
 from moosearch.data.npz import REGIONS, read_npz
-from moosearch.errors import CampaignError, SpecError
-from moosearch.evaluators.spread import spread
+from moosearch.errors import SpecError
 from moosearch.registry import to_tree
 from moosearch.verify import Piecewise
-from moosearch.verify.study import Approach, Neighborhood, Question, neighborhood, seen
+from moosearch.verify.layered import Approach, Neighborhood, Question, neighborhood, seen
 
 KINDS = ("attack", "bounds", "milp", "unknown", "remembered")
 
@@ -32,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Study:
+class Neighborhoods:
     """What is known of a network.
 
     Attributes:
@@ -80,7 +78,10 @@ class Study:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return means over neighborhoods, the standard error of the size, and sums of queries and times."""
+        """Return means over neighborhoods, the standard error of the size, and sums of queries and times.
+
+        What is not known, of no neighborhood or of one alone, is None.
+        """
         sizes = np.array([each.size for each in self.found])
         count = len(sizes)
         return {
@@ -88,9 +89,9 @@ class Study:
             "neighborhoods": count,
             "complete": sum(each.complete for each in self.found),
             "unseen_images": self.unseen,
-            "size": float(sizes.mean()) if count else math.nan,
-            "size_error": float(sizes.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan,
-            "eps_object": float(np.mean([each.eps[0] for each in self.found])) if count else math.nan,
+            "size": float(sizes.mean()) if count else None,
+            "size_error": float(sizes.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
+            "eps_object": float(np.mean([each.eps[0] for each in self.found])) if count else None,
             **{f"queries_{kind}": sum(each.queries.get(kind, 0) for each in self.found) for kind in KINDS},
             **{f"seconds_{kind}": sum(each.seconds.get(kind, 0.0) for each in self.found) for kind in KINDS},
             "seconds": sum(each.total for each in self.found),
@@ -101,13 +102,14 @@ class Study:
 
         A small number says that the one endangers the other; NaN where no image shows the pair.
         """
-        frame = self.to_frame()
         names = list(self.classes)
-        table = frame.pivot_table("size", "target", "perturbed", aggfunc="mean") if len(frame) else frame
+        if not self.found:
+            return pd.DataFrame(math.nan, index=names, columns=names)
+        table = self.to_frame().pivot_table("size", "target", "perturbed", aggfunc="mean")
         return table.reindex(index=names, columns=names)
 
 
-def study(
+def neighborhoods(
     folder: Path | str,
     *,
     rules: Sequence[str] = ("knee",),
@@ -116,7 +118,7 @@ def study(
     images: int = 10,
     workers: int = 1,
     progress: Progress | None = None,
-) -> list[Study]:
+) -> list[Neighborhoods]:
     """Find a neighborhood for every image and each of its two objects as the target.
 
     Each is on disk as soon as it is found, and is not looked for again under the same approach.
@@ -138,7 +140,7 @@ def study(
         DataUnavailableError: The images are not there.
     """
     approach = approach or Approach()
-    studies = []
+    every = []
     for model in trained(Path(folder), rules):
         task = model.tasks[0]
         if task.top != 2:
@@ -147,23 +149,24 @@ def study(
                 "of two objects. For a ball, leave --layered out."
             )
         network = Piecewise.of(model.net.deployed(), model.shape)
-        asked = _questions(model, None if data is None else Path(data), images)
-        questions = [question for question in asked if seen(network, question)]
-        place = model.folder / f"neighborhoods-{_digest(approach, model, data)}"
-        known = {(q.image, q.target): each for q in questions if (each := _read(place, q)) is not None}
-        missing = [question for question in questions if (question.image, question.target) not in known]
-        _write(place / "approach.json", to_tree(approach, Approach))
-        for number, each in spread(partial(neighborhood, network, approach), missing, workers=workers):
-            question = missing[number]
-            _write(_file(place, question), each.to_tree())
-            known[question.image, question.target] = each
-            if progress is not None:
-                progress(model.name, len(known), len(questions))
-        result = Study(
+        own = None if data is None else Path(data)
+        asked = _questions(model, own, images)
+        questions = {f"{q.image:05d}-{q.target}": q for q in asked if seen(network, q)}
+        place = model.folder / f"neighborhoods-{digest(to_tree(approach, Approach), data=own)}"
+        store(place / "approach.json", to_tree(approach, Approach))
+        found = kept(
+            partial(neighborhood, network, approach),
+            questions,
+            Neighborhood,
+            place,
+            workers=workers,
+            progress=partial(progress or _unheard, model.name),
+        )
+        result = Neighborhoods(
             model.name,
             task.groups,
             approach,
-            tuple(known[question.image, question.target] for question in questions),
+            tuple(found),
             np.array([each.x.reshape(model.shape).mean(axis=0) for each in asked[::2]]),
             np.array([each.regions for each in asked[::2]]),
             (len(asked) - len(questions)) // 2,
@@ -171,13 +174,15 @@ def study(
         )
         write_atomically(place / "neighborhoods.csv", result.to_frame().to_csv(index=False))
         write_atomically(place / "relations.csv", result.relations().to_csv())
-        _write(place / "summary.json", result.summary())
-        studies.append(result)
-    return studies
+        store(place / "summary.json", result.summary())
+        every.append(result)
+    return every
 
 
 def _questions(model: Trained, data: Path | None, most: int) -> list[Question]:
     images = images_of(model, "test", data=data, most=most)
+    if most > len(images):
+        raise SpecError(f"images: got {most}, expected at most {len(images)}: there are no more.")
     if data is not None:
         regions = read_npz(str(data)).regions_test
     else:
@@ -198,28 +203,5 @@ def _questions(model: Trained, data: Path | None, most: int) -> list[Question]:
     return questions
 
 
-def _digest(approach: Approach, model: Trained, data: Path | str | None) -> str:
-    given = [to_tree(approach, Approach), model.name, str(data or "")]
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _file(place: Path, question: Question) -> Path:
-    return place / f"{question.image:05d}-{question.target}.json"
-
-
-def _read(place: Path, question: Question) -> Neighborhood | None:
-    """Read what was found before; None where there is nothing that can be read."""
-    try:
-        tree = json.loads(_file(place, question).read_text(encoding="utf-8"))
-        given = {each.name: tree[each.name] for each in fields(Neighborhood)}
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return Neighborhood(**given | {name: tuple(given[name]) for name in ("eps", "faces")})
-
-
-def _write(path: Path, tree: Any) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(tree, indent=1))
-    except OSError as error:
-        raise CampaignError(f"{path}: cannot be written: {error.strerror}.") from error
+def _unheard(name: str, done: int, total: int) -> None:
+    """Tell nobody."""

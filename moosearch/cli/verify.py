@@ -1,6 +1,7 @@
 """Verify: what is proved of trained candidates and exported models, beside what attacks find."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from moosearch.cli.app import JsonOption, app, out
 from moosearch.cli.bar import measuring
 from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument
+from moosearch.errors import SpecError
 from moosearch.pareto.front import spread_text
 
 
@@ -20,15 +22,27 @@ def verify(
     pick: PickOption = None,
     eps: EpsOption = None,
     attacks: Annotated[
-        str, typer.Option("--attacks", help="What is set beside the proofs.", metavar="A,B,...")
-    ] = "autoattack",
-    split: Annotated[Literal["val", "test"], typer.Option("--split", help="Which images.")] = "test",
+        str | None,
+        typer.Option(
+            "--attacks",
+            help="What is set beside the proofs; autoattack if not given, or PGD-100 for several labels.",
+            metavar="A,B,...",
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["val", "test"] | None, typer.Option("--split", help="Which images; test if not given.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images of your own, as `moosearch evaluate` takes them.")
     ] = None,
     images: Annotated[
-        int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--images",
+            help="How many images, the first ones; 0 for all. If not given 100, or 10 with --layered.",
+            min=0,
+        ),
+    ] = None,
     time_limit: Annotated[
         float, typer.Option("--time-limit", help="Of the complete search, in seconds a label of an image.")
     ] = 60.0,
@@ -45,23 +59,24 @@ def verify(
         ),
     ] = False,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", help="With --layered: guided or naive.", metavar="NAME")
-    ] = "guided",
+        str | None, typer.Option("--algorithm", help="With --layered: guided or naive.", metavar="NAME")
+    ] = None,
     cut: Annotated[
-        str, typer.Option("--cut", help="With --layered: fixed or sensitivity.", metavar="NAME")
-    ] = "fixed",
+        str | None, typer.Option("--cut", help="With --layered: fixed or sensitivity.", metavar="NAME")
+    ] = None,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--weights", help="With --layered, of layers: even, inner, outer or area.", metavar="NAME"
         ),
-    ] = "even",
+    ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", help="With --layered: how far a layer may still be able to grow.")
-    ] = 0.01,
+        float | None,
+        typer.Option("--tolerance", help="With --layered: how far a layer may still be able to grow."),
+    ] = None,
     deadline: Annotated[
-        float, typer.Option("--deadline", help="With --layered: seconds for an image and a target.")
-    ] = 300.0,
+        float | None, typer.Option("--deadline", help="With --layered: seconds for an image and a target.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prove robustness image by image: certified accuracy, under the accuracy that attacks leave.
@@ -72,11 +87,18 @@ def verify(
     from moosearch.registry import build
     from moosearch.verify import Effort
 
-    effort = build(Effort, {"time_limit": time_limit, "complete": complete})
+    effort = {"time_limit": time_limit, "complete": complete}
+    around: dict[str, Any] = {"algorithm": algorithm, "cut": cut, "weights": weights}
+    around |= {"tolerance": tolerance, "deadline": deadline}
+    given = {name: value for name, value in around.items() if value is not None}
+    ball = {"eps": eps, "attacks": attacks, "split": split, "seed": seed}
+    for name, value in (ball if layered else given).items():
+        if value is not None:
+            where = "without" if layered else "with"
+            raise SpecError(f"--{name}: got {value}, but it counts only {where} --layered.")
     if layered:
-        given = {"algorithm": algorithm, "cut": cut, "weights": weights, "tolerance": tolerance}
-        given |= {"deadline": deadline, "effort": {"time_limit": time_limit, "complete": complete}}
-        _layered(folder, pick or ["knee"], given, data, images, workers, as_json=as_json)
+        approach = {**given, "effort": effort}
+        _layered(folder, pick or ["knee"], approach, data, 10 if images is None else images, workers, as_json)
         return
     with measuring() as bar:
         found = certification(
@@ -84,10 +106,10 @@ def verify(
             rules=pick or ["knee"],
             eps=eps,
             attacks=attacks,
-            split=split,
+            split=split or "test",
             data=data,
-            images=images,
-            effort=effort,
+            images=100 if images is None else images,
+            effort=build(Effort, effort),
             workers=workers,
             seed=seed,
             progress=bar,
@@ -107,46 +129,49 @@ def _layered(
     data: Path | None,
     images: int,
     workers: int,
-    *,
     as_json: bool,
 ) -> None:
     from moosearch.campaign import neighborhood_plots, neighborhoods
     from moosearch.registry import build
-    from moosearch.verify.study import Approach
+    from moosearch.verify.layered import Approach
 
     approach = build(Approach, given)
     with measuring() as bar:
-        studies = neighborhoods.study(
+        found = neighborhoods.neighborhoods(
             folder, rules=rules, approach=approach, data=data, images=images, workers=workers, progress=bar
         )
     if as_json:
         typer.echo(
-            json.dumps([{**s.summary(), "found": [n.to_tree() for n in s.found]} for s in studies], indent=2)
+            json.dumps([{**s.summary(), "found": [n.to_tree() for n in s.found]} for s in found], indent=2)
         )
         return
-    for study in studies:
-        out.print(_headline(study))
-        out.print(_answers(study))
-        for path in neighborhood_plots.save(study):
+    for each in found:
+        out.print(_headline(each))
+        out.print(_answers(each))
+        for path in neighborhood_plots.save(each):
             out.print(f"written to {path}, with a PDF beside it", soft_wrap=True)
-        out.print(f"written to {study.folder}", soft_wrap=True)
+        out.print(f"written to {each.folder}", soft_wrap=True)
 
 
-def _headline(study: Any) -> str:
+def _headline(found: Any) -> str:
     """Say how large the neighborhoods are, and how they were looked for."""
-    told, approach = study.summary(), study.approach
-    return (
-        f"{study.candidate}: {told['neighborhoods']} neighborhoods, {told['complete']} complete; mean size "
-        f"{spread_text(told['size'], told['size_error'])} (standard error), of the object "
-        f"{told['eps_object']:.4g}; {told['unseen_images']} images left aside, where not both objects are "
-        f"seen\n{approach.algorithm}, cut {approach.cut}, {approach.weights} weights, tolerance "
-        f"{approach.tolerance:g}"
-    )
+    told, approach = found.summary(), found.approach
+    lines = [
+        f"{found.candidate}: {told['neighborhoods']} neighborhoods, {told['complete']} complete; "
+        f"{told['unseen_images']} images left aside, where not both objects are seen",
+        f"{approach.algorithm}, cut {approach.cut}, {approach.weights} weights, tolerance "
+        f"{approach.tolerance:g}",
+    ]
+    if found.found:
+        error = math.nan if told["size_error"] is None else told["size_error"]
+        size = spread_text(told["size"], error)
+        lines.append(f"mean size {size} (standard error), of the object {told['eps_object']:.4g}")
+    return "\n".join(lines)
 
 
-def _answers(study: Any) -> Table:
+def _answers(found: Any) -> Table:
     """Return queries and times by what answered them."""
-    told = study.summary()
+    told = found.summary()
     table = Table(box=box.SIMPLE)
     table.add_column("answered by")
     table.add_column("queries", justify="right")

@@ -1,5 +1,6 @@
 """Images of two digits: multi-label images as in DOUBLE-MNIST, composed from images of one."""
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -74,6 +75,10 @@ class DoubleDigits(ImageDataset):
         return (1, self.canvas, self.canvas)
 
     def read(self, *, download: bool) -> Images:
+        """Read the source, and compose, once in a process."""
+        return _read(self, download)
+
+    def compose(self, *, download: bool) -> Images:
         """Read the source, and compose."""
         source: ImageDataset = Digits()
         if self.source == "mnist":
@@ -89,6 +94,11 @@ class DoubleDigits(ImageDataset):
         generator = numpy_generator(derive_seed(self.seed, f"{part} scenes"))
         digits = resized(torch.from_numpy(_bytes(x)).unsqueeze(1), self.digit).squeeze(1).numpy()
         return compose(digits, y.astype(np.int64), count, canvas=self.canvas, generator=generator)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(dataset: DoubleDigits, download: bool) -> Images:  # noqa: FBT001 (a cache has positions alone)
+    return dataset.compose(download=download)
 
 
 def _bytes(x: Array) -> NDArray[np.uint8]:

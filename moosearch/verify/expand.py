@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, diags_array, eye_array, hstack, kron
 
 from moosearch.verify.oracle import Oracle, OutOfTimeError
 from moosearch.verify.piecewise import Vector
@@ -132,18 +133,14 @@ def ceiling(weights: Vector, distances: NDArray[np.float64]) -> float:
     count = len(weights)
     if not len(distances):
         return float(weights.sum())
-    pairs = [(witness, layer) for witness in range(len(distances)) for layer in range(count)]
-    rows, upper = np.zeros((len(pairs), count + len(pairs))), np.ones(len(pairs))
-    some = np.zeros((len(distances), count + len(pairs)))
-    for number, (witness, layer) in enumerate(pairs):
-        # eps <= distance where this layer is the one that keeps the witness out
-        rows[number, layer] = 1
-        rows[number, count + number] = 1 - distances[witness, layer]
-        some[witness, count + number] = 1
+    witnesses, pairs = len(distances), distances.size
+    # For a pair of witness and layer: eps <= distance where this layer is the one that keeps it out.
+    rows = hstack([kron(np.ones((witnesses, 1)), eye_array(count)), diags_array(1 - distances.ravel())])
+    some = hstack([csr_array((witnesses, count)), kron(eye_array(witnesses), np.ones((1, count)))])
     found = milp(
-        np.concatenate([-weights, np.zeros(len(pairs))]),
-        constraints=[LinearConstraint(rows, -np.inf, upper), LinearConstraint(some, 1, np.inf)],
-        integrality=np.concatenate([np.zeros(count), np.ones(len(pairs))]),
+        np.concatenate([-weights, np.zeros(pairs)]),
+        constraints=[LinearConstraint(rows, -np.inf, 1), LinearConstraint(some, 1, np.inf)],
+        integrality=np.concatenate([np.zeros(count), np.ones(pairs)]),
         bounds=Bounds(0, 1),
         options={"time_limit": 10.0},
     )

@@ -36,7 +36,7 @@ class Oracle:
         target: The class that must stay among the top labels.
         deadline: Of `time.monotonic`, after which nothing is answered any more.
         told: Is told every answer as it comes: the vector, the answer, what gave it.
-        witnesses: (S, n) images that break the property, none within another's distances.
+        witnesses: (n,) images that break the property, each brought nearer to the image.
         queries: Answers by kind.
         seconds: Their wall-clock time by kind.
     """
@@ -86,8 +86,9 @@ class Oracle:
     def slope(self, eps: Vector) -> Vector:
         """Return by how much the margin of the weakest point grows where a layer is opened: (r + 1,), >= 0.
 
-        The weakest point is the image with the largest margin that the verifier met in the neighborhood; a
-        pixel counts if it lies at the border of its range and could go on (Mour 2023, section 3).
+        The weakest point is the image with the largest margin that the verifier met in the neighborhood, or
+        the image itself where it was not asked; a pixel counts if it is not 0 or 1 already (Mour 2023,
+        section 3).
         """
         weakest = self._weakest.get(eps.tobytes(), self.x)
         gradient = self._gradient(weakest)

@@ -18,6 +18,9 @@ Matrix = NDArray[np.float64]
 PROBES = 512
 """Unit vectors that are sent through a layer at a time."""
 
+CHECKED = 8
+"""Random images on which a network that was read is compared with the original."""
+
 ALLOWED = (
     "convolutions, linear layers, batch normalization, average and max pooling, flattening, dropout and "
     "ReLU, one after the other"
@@ -126,7 +129,22 @@ class Piecewise:
                 steps[-1] = step.after(steps[-1])
             elif step is not None:
                 steps.append(step)
-        return cls(shape, tuple(steps), x.shape[1])
+        found = cls(shape, tuple(steps), x.shape[1])
+        found._check(network)
+        return found
+
+    @torch.no_grad()
+    def _check(self, network: nn.Sequential) -> None:
+        """Check that it computes what the network does: a layer may be a subclass that does more.
+
+        Raises:
+            SpecError: It does not.
+        """
+        images = np.random.default_rng(0).uniform(0, 1, (CHECKED, int(np.prod(self.shape))))
+        exact = copy.deepcopy(network).double().eval()
+        expected = exact(torch.from_numpy(images).view(CHECKED, *self.shape)).numpy()
+        if not np.allclose(self(images), expected, rtol=1e-9, atol=1e-9):
+            raise SpecError("cannot be verified: a layer of the network does more than its kind says.")
 
     def __call__(self, x: Matrix) -> Matrix:
         """Return the logits: (B, n) -> (B, K)."""

@@ -2,12 +2,11 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
 from moosearch.registry import Count, Positive
@@ -47,7 +46,7 @@ class Verdict:
     witness: Vector | None
     weakest: Vector
     margin: float
-    seconds: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ class Verifier:
     """
 
     network: Piecewise
-    top: Annotated[int, pydantic.Field(ge=1)] = 1
+    top: int = 1
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
     queries: Counter[tuple[Way, Answer]] = field(default_factory=Counter)
-    seconds: Counter[Way] = field(default_factory=Counter)
+    seconds: dict[Way, float] = field(default_factory=dict)
 
     def verify(self, box: Box, target: int, *, starts: NDArray[np.float64] | None = None) -> Verdict:
         """Say whether the target is among the top labels of every image of a box, ties being losses.
@@ -99,8 +98,8 @@ class Verifier:
         verdict = self._verify(box, target, starts)
         seconds = time.perf_counter() - begun
         self.queries[verdict.way, verdict.answer] += 1
-        self.seconds[verdict.way] += seconds  # type: ignore[assignment]
-        return Verdict(verdict.answer, verdict.way, verdict.witness, verdict.weakest, verdict.margin, seconds)
+        self.seconds[verdict.way] = self.seconds.get(verdict.way, 0.0) + seconds
+        return replace(verdict, seconds=seconds)
 
     def _verify(self, box: Box, target: int, starts: NDArray[np.float64] | None) -> Verdict:
         weakest, margin = attack(
@@ -114,13 +113,13 @@ class Verifier:
             starts=starts,
         )
         if margin >= 0:
-            return Verdict("vulnerable", "attack", weakest, weakest, margin, 0.0)
+            return Verdict("vulnerable", "attack", weakest, weakest, margin)
         relaxation = Relaxation(self.network, box)
         rivals = self._rivals(relaxation, target)
         if len(rivals) < self.top or self._pairs_cleared(relaxation, target, rivals):
-            return Verdict("robust", "bounds", None, weakest, margin, 0.0)
+            return Verdict("robust", "bounds", None, weakest, margin)
         if not self.effort.complete:
-            return Verdict("unknown", "bounds", None, weakest, margin, 0.0)
+            return Verdict("unknown", "bounds", None, weakest, margin)
         solved = milp.solve(
             relaxation,
             target,
@@ -131,12 +130,12 @@ class Verifier:
             seed=self.seed,
         )
         if solved.status == "none":
-            return Verdict("robust", "milp", None, weakest, margin, 0.0)
+            return Verdict("robust", "milp", None, weakest, margin)
         if solved.x is not None:
             reached = float(margins(self.network(solved.x[None]), target, self.top)[0])
             if reached >= 0:
-                return Verdict("vulnerable", "milp", solved.x, solved.x, reached, 0.0)
-        return Verdict("unknown", "milp", None, weakest, margin, 0.0)
+                return Verdict("vulnerable", "milp", solved.x, solved.x, reached)
+        return Verdict("unknown", "milp", None, weakest, margin)
 
     def _rivals(self, relaxation: Relaxation, target: int) -> list[int]:
         """Return the classes whose logit may come up to the target's."""

@@ -116,6 +116,7 @@ def test_the_command_prints_and_writes(trained, ids, cli):
         (["--time-limit", "0"], "time_limit"),
         (["--images", "100000"], "images: got 100000, expected at most 360"),
         (["--attacks", "autoatack"], "Did you mean 'autoattack'?"),
+        (["--cut", "fixed"], "--cut: got fixed, but it counts only with --layered"),
         (["--pick", "nobody"], "'nobody' is neither a rule nor a member"),
     ],
 )
@@ -145,3 +146,21 @@ def test_on_ray_the_answers_are_the_same(trained, ids):
     assert [c.standing for c in alone.certificates] == [c.standing for c in together.certificates]
     margins = [c.margin for c in together.certificates]
     assert [c.margin for c in alone.certificates] == pytest.approx(margins)
+
+
+def test_certificates_are_kept_image_by_image(trained, ids, monkeypatch):
+    given = {"rules": ids[:1], "eps": 0.02, "attacks": "fgsm"}
+    (first,) = certification(trained.folder.root, images=6, **given)
+    assert len(list(first.file.parent.glob("0*.json"))) == 6
+    asked = []
+
+    def counted(*arguments, **_more):
+        asked.append(arguments)
+        return Certificate("unknown", (), 0.0, -1.0)
+
+    monkeypatch.setattr("moosearch.campaign.certification.certify", counted)
+    (again,) = certification(trained.folder.root, images=8, **given)
+    assert len(asked) == 2
+    assert again.certificates[:6] == first.certificates
+    certification(trained.folder.root, images=6, effort=Effort(complete=False), **given)
+    assert len(asked) == 8, "another effort is another question"

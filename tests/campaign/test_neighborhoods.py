@@ -9,12 +9,12 @@ import yaml
 
 import moosearch
 from moosearch.campaign.neighborhood_plots import eps_map
-from moosearch.campaign.neighborhoods import study
+from moosearch.campaign.neighborhoods import neighborhoods
 from moosearch.data.double_digits import DoubleDigits
 from moosearch.errors import SpecError
 from moosearch.verify import Effort, Layers
 from moosearch.verify.falsify import margins
-from moosearch.verify.study import Approach, weights_of
+from moosearch.verify.layered import Approach, weights_of
 
 SPACE = """
 campaign:
@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(trained):
-    (result,) = study(trained.folder.root, approach=ROUGH, images=12)
+    (result,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12)
     return result
 
 
@@ -79,7 +79,7 @@ def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch)
         raise AssertionError
 
     monkeypatch.setattr("moosearch.campaign.neighborhoods.neighborhood", never)
-    (again,) = study(trained.folder.root, approach=ROUGH, images=12)
+    (again,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12)
     assert again.found == found.found
     assert again.folder == found.folder
 
@@ -90,7 +90,7 @@ def test_what_is_missing_or_damaged_is_looked_for_again(trained, found, tmp_path
     files = sorted(place.glob("0*.json"))
     files[0].unlink()
     files[1].write_text("{")
-    (again,) = study(copy, approach=ROUGH, images=12)
+    (again,) = neighborhoods(copy, approach=ROUGH, images=12)
     assert [(e.image, e.target, e.eps) for e in again.found] == [
         (e.image, e.target, e.eps) for e in found.found
     ]
@@ -127,13 +127,13 @@ def test_images_of_ones_own(trained, tmp_path):
     arrays = {"x_train": test.x[:, 0].numpy(), "y_train": test.y.numpy()}
     arrays |= {"x_test": test.x[:4, 0].numpy(), "y_test": test.y[:4].numpy()}
     np.savez(tmp_path / "own.npz", **arrays, regions_test=regions[:4])
-    (own,) = study(trained.folder.root, approach=ROUGH, data=tmp_path / "own.npz", images=4)
-    (same,) = study(trained.folder.root, approach=ROUGH, images=4)
+    (own,) = neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "own.npz", images=4)
+    (same,) = neighborhoods(trained.folder.root, approach=ROUGH, images=4)
     assert [e.eps for e in own.found] == [e.eps for e in same.found]
     assert own.folder != same.folder
     np.savez(tmp_path / "bare.npz", **arrays)
     with pytest.raises(SpecError, match="does not say whose pixels are whose: `regions_test` is missing"):
-        study(trained.folder.root, approach=ROUGH, data=tmp_path / "bare.npz", images=4)
+        neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "bare.npz", images=4)
 
 
 def test_images_with_one_label_have_no_layers(finished, cli):
@@ -150,9 +150,37 @@ def test_images_with_one_label_have_no_layers(finished, cli):
         (["--algorithm", "greedy"], "naive"),
         (["--tolerance", "0"], "tolerance"),
         (["--deadline", "-1"], "deadline"),
+        (["--eps", "0.1"], "--eps: got 0.1, but it counts only without --layered"),
+        (["--images", "1000"], "images: got 1000, expected at most 60"),
     ],
 )
 def test_wrong_input_is_refused(trained, cli, arguments, words):
     code, _, err = cli("verify", trained.folder.root, "--layered", *arguments)
     assert code == 2
     assert words in err
+
+
+def test_where_nothing_is_seen_all_is_written_and_drawn(trained, cli, monkeypatch):
+    monkeypatch.setattr("moosearch.campaign.neighborhoods.seen", lambda _network, _question: False)
+    code, out, err = cli("verify", trained.folder.root, "--layered", "--images", "4", "--deadline", "299")
+    assert code == 0, err
+    assert "0 neighborhoods" in out
+    code, out, _ = cli(
+        "verify", trained.folder.root, "--layered", "--images", "4", "--deadline", "299", "--json"
+    )
+    assert json.loads(out)[0]["size"] is None
+
+
+def test_another_version_of_ones_own_images_is_looked_at_anew(trained, tmp_path):
+    dataset = DoubleDigits(source="digits", canvas=16, images=3000, test_images=60)
+    test, regions = dataset.load().test, dataset.test_regions()
+    folders = []
+    for first in (0, 4):
+        rows = slice(first, first + 4)
+        x, y = test.x[rows, 0].numpy(), test.y[rows].numpy()
+        np.savez_compressed(
+            tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y, regions_test=regions[rows]
+        )
+        (found,) = neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "own.npz", images=4)
+        folders.append(found.folder)
+    assert folders[0] != folders[1]

@@ -26,7 +26,7 @@ return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + yaxis._offs
 """
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=90):
     """Wait for something to become true."""
     end = time.monotonic() + seconds
     while not (found := condition()):

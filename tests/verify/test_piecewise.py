@@ -58,3 +58,12 @@ def test_neighboring_affine_layers_become_one():
 def test_other_layers_are_refused(layer, word):
     with pytest.raises(SpecError, match=f"cannot be verified: the network has the layer {word}"):
         Piecewise.of(nn.Sequential(layer, nn.Flatten(), nn.Linear(36, 2)), SHAPE)
+
+
+def test_a_layer_that_does_more_than_its_kind_is_refused():
+    class Steep(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) ** 3
+
+    with pytest.raises(SpecError, match="a layer of the network does more than its kind says"):
+        Piecewise.of(nn.Sequential(nn.Flatten(), Steep(36, 3)), SHAPE)
