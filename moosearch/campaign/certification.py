@@ -7,19 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from moosearch.attacks.suite import Node, check_attacks, named_attacks
 from moosearch.campaign.evaluation import Part, images_of, threat_of
 from moosearch.campaign.kept import digest, kept, store
 from moosearch.campaign.subject import trained
-from moosearch.data import Split
 from moosearch.errors import SpecError
 from moosearch.judging import judge
 from moosearch.judging.record import record, wilson
 from moosearch.registry import to_tree
-from moosearch.verify import Certificate, Effort, Piecewise, certify
+from moosearch.verify import Certificate, Effort, Piecewise, certify, points
 from moosearch.verify.certify import Standing
 from moosearch.verify.piecewise import Vector
 
@@ -152,7 +148,7 @@ def certification(
         place = model.folder / f"certified-{part}-{threat.eps:.4g}-{conditions}"
         certificates = kept(
             partial(_certify, network, threat.eps, effort),
-            _questions(some),
+            {f"{number:05d}": each for number, each in enumerate(points(some))},
             Certificate,
             place,
             workers=workers,
@@ -170,14 +166,6 @@ def certification(
         store(result.file, result.to_tree())
         found.append(result)
     return found
-
-
-def _questions(images: Split) -> dict[str, tuple[Vector, tuple[int, ...]]]:
-    """Return every image as (n,) float64 with its labels, by number."""
-    x = images.pixels().cpu().to(torch.float64).flatten(1).numpy()
-    y = images.y.cpu().numpy()
-    labels = [tuple(np.flatnonzero(row).tolist()) if np.ndim(row) else (int(row),) for row in y]
-    return {f"{number:05d}": each for number, each in enumerate(zip(x, labels, strict=True))}
 
 
 def _certify(

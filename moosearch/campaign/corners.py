@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import nn
 
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError
@@ -14,6 +15,9 @@ from moosearch.models import DefenseSpec, RobustNet, count_parameters
 from moosearch.models.blank import blank
 from moosearch.training import CandidateSpec, Objective, Subject
 from moosearch.training.effort import effort_key
+
+NETWORK = "architecture", "defenses"
+"""Genes under these decide what a network is built of."""
 
 MARGIN = {"counted": 1.1, "spent": 1.1, "timed": 2.0}
 """How far the reference point lies beyond the dearest corner: at it, a candidate would count for nothing."""
@@ -72,7 +76,7 @@ class Corner:
         except DataUnavailableError:
             raise
         except Exception as error:  # whatever torch says of sizes that it cannot build
-            genes = {p: v for p, v in self.genome.items() if p.startswith(("architecture", "defenses"))}
+            genes = {p: v for p, v in self.genome.items() if p.startswith(NETWORK)}
             message = str(error) if isinstance(error, SpecError) else f"this cannot be built: {error}"
             undefended = self.spec.defenses == DefenseSpec()
             where = place.child("architecture") if undefended else place
@@ -122,6 +126,23 @@ class Corners:
                 elif objective.kind == "timed":
                     self._timed(objective, self._networks[0], rough=True)
         return found
+
+    def check(self, condition: Callable[[nn.Sequential], None], place: Place) -> None:
+        """Check all networks; a refusal names the genes that led to one.
+
+        Args:
+            condition: Raises a `SpecError` for deployed networks that do not meet it.
+            place: Where the condition stands, for messages.
+
+        Raises:
+            SpecError: A network does not meet it.
+        """
+        for corner in self._networks:
+            try:
+                condition(self._nets[corner.network].deployed())
+            except SpecError as error:
+                genes = {p: v for p, v in corner.genome.items() if p.startswith(NETWORK)}
+                raise place.error(f"{error}{at(genes)}") from None
 
     def _dearest(self, objective: Objective) -> float:
         if objective.kind == "counted":

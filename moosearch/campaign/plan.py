@@ -27,6 +27,7 @@ from moosearch.space import Choice, SearchSpace
 from moosearch.space.files import Document
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective, key_of
 from moosearch.training.objectives import RobustAccuracy
+from moosearch.training.verified import VerifiedFraction
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,11 @@ def _objectives(
     for metric in metrics:
         if metric.kind != "fraction":
             costs[key_of(metric)] = Cost(metric, campaign.child("constraints"), known=True)
-    worst = Corners(corners, candidate, gpu=spec.resources.gpus != 0).references(costs)
+    networks = Corners(corners, candidate, gpu=spec.resources.gpus != 0)
+    for index, objective in enumerate(spec.objectives):
+        if isinstance(objective, VerifiedFraction):
+            networks.check(objective.check, campaign.child("objectives").child(index))
+    worst = networks.references(costs)
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):
         ideal = 1.0 if objective.sense == "maximize" else 0.0

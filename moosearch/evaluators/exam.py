@@ -56,14 +56,16 @@ def sit(
         Confirmed values by objective: of a robust accuracy what `RobustAccuracy.confirmed` makes of the
         suite's worst case in each of its threats, of another accuracy what it measures on the images. And
         the judgment: ``images``, ``clean`` (a share), ``as_searched`` (what the objectives measure on the
-        images), and ``threats``: for each its ``norm`` and ``eps``, what `moosearch.judging.record.record`
-        says, and the ``checks`` for masked gradients, to which an attack's own warnings count.
+        images, but of proofs), and ``threats``: for each its ``norm`` and ``eps``, what
+        `moosearch.judging.record.record` says, and the ``checks`` for masked gradients, to which an attack's
+        own warnings count.
     """
     from moosearch.attacks.suite import named_attacks
     from moosearch.judging import correct_clean, judge
     from moosearch.judging.record import record, share
     from moosearch.training import Subject, key_of
     from moosearch.training.objectives import RobustAccuracy
+    from moosearch.training.verified import VerifiedFraction
 
     clean = correct_clean(net, images)
     withstood, judged = {}, []
@@ -77,11 +79,13 @@ def sit(
             checks.append({"name": WARNED, "passed": False, "explanation": " ".join(doubts)})
         judged.append({**threat._asdict(), **record(judgment), "checks": checks})
     subject = Subject(net, images, tasks, shape, seed)
-    as_searched = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
+    measured = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
+    proofs = {key_of(o) for o in objectives if isinstance(o, VerifiedFraction)}
+    as_searched = {key: value for key, value in measured.items() if key not in proofs}
     confirmed = {
         key_of(o): o.confirmed(withstood, clean) for o in objectives if isinstance(o, RobustAccuracy)
     }
-    return as_searched | confirmed, {
+    return measured | confirmed, {
         "images": len(images),
         "clean": share(clean),
         "as_searched": as_searched,

@@ -18,7 +18,8 @@ from moosearch.models import count_flops, count_parameters
 from moosearch.pareto import Front
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of
-from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
+from moosearch.training.objectives import RobustAccuracy
+from moosearch.training.verified import VerifiedFraction
 
 
 def manifest_of(
@@ -82,7 +83,7 @@ def _objectives(
     ``value`` is the mean over the search's trainings, ``std`` their deviation where there were several, and
     ``kept`` what the one measured whose weights are here; the interval is around ``kept``.
     """
-    accuracies = {key_of(o): o for o in campaign.objectives if isinstance(o, CleanAccuracy | RobustAccuracy)}
+    accuracies = {key_of(o): o for o in campaign.objectives if o.kind == "fraction"}
     found = {}
     for info in header.objectives:
         kept = evaluation.kept.get(info.key, evaluation.objectives[info.key])
@@ -96,11 +97,11 @@ def _objectives(
         objective = accuracies.get(info.key)
         if isinstance(objective, RobustAccuracy):
             entry |= {"attacks": [attack_tree(a) for a in objective.attacks], "over": objective.over}
+        if isinstance(objective, VerifiedFraction):
+            entry |= {"norm": "linf", "eps": objective.eps, "time_limit": objective.time_limit}
         if objective is not None:
-            most, share = 0, True
-            if isinstance(objective, RobustAccuracy):
-                most, share = objective.images, objective.is_proportion
-            seen = min(most or images, images)
+            share = getattr(objective, "is_proportion", True)
+            seen = min(getattr(objective, "images", 0) or images, images)
             entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen)) if share else None}
         found[info.key] = entry
     return found

@@ -2,8 +2,8 @@
 
 from moosearch.verify.bounds import Relaxation
 from moosearch.verify.box import Box, Layers
-from moosearch.verify.certify import Certificate, certify
-from moosearch.verify.piecewise import Piecewise
+from moosearch.verify.certify import Certificate, certify, points
+from moosearch.verify.piecewise import Piecewise, check_layers
 from moosearch.verify.verifier import TOLERANCE, Effort, Verdict, Verifier
 
 __all__ = [
@@ -17,4 +17,6 @@ __all__ = [
     "Verdict",
     "Verifier",
     "certify",
+    "check_layers",
+    "points",
 ]

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
+from moosearch.data import Split
 from moosearch.verify.box import Box
 from moosearch.verify.falsify import margins
 from moosearch.verify.piecewise import Piecewise, Vector
@@ -31,6 +33,14 @@ class Certificate:
     ways: tuple[str, ...]
     seconds: float
     margin: float
+
+
+def points(images: Split) -> list[tuple[Vector, tuple[int, ...]]]:
+    """Return every image as verification takes it: (n,) float64 in [0, 1], and its labels."""
+    x = images.pixels().cpu().to(torch.float64).flatten(1).numpy()
+    y = images.y.cpu().numpy()
+    labels = [tuple(np.flatnonzero(row).tolist()) if np.ndim(row) else (int(row),) for row in y]
+    return list(zip(x, labels, strict=True))
 
 
 def certify(

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -60,6 +59,8 @@ def solve(
         until: Margin at which the search may end; None to go on to the largest.
         seed: Of the solver.
     """
+    import highspy  # bounds do without it
+
     program = _encode(relaxation, target, others, top=top, at_least=at_least)
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for name, value in {
@@ -133,6 +134,8 @@ class _Program:
 
     def model(self) -> Any:
         """Return it as HiGHS takes it: the last variable is maximized."""
+        import highspy
+
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = self.count, len(self.rows)
         cost = np.zeros(self.count)

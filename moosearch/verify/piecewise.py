@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, diags_array, vstack
 from torch import Tensor, nn
 
 from moosearch.errors import SpecError
+from moosearch.models.network import Normalize
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -20,6 +21,22 @@ PROBES = 512
 
 CHECKED = 8
 """Random images on which a network that was read is compared with the original."""
+
+KINDS = (
+    nn.Identity
+    | nn.modules.dropout._DropoutNd
+    | nn.Flatten
+    | nn.ReLU
+    | nn.MaxPool2d
+    | nn.Linear
+    | nn.Conv2d
+    | nn.AvgPool2d
+    | nn.AdaptiveAvgPool2d
+    | nn.BatchNorm1d
+    | nn.BatchNorm2d
+    | Normalize
+)
+"""Layers that can be verified."""
 
 ALLOWED = (
     "convolutions, linear layers, batch normalization, average and max pooling, flattening, dropout and "
@@ -121,6 +138,8 @@ class Piecewise:
         Raises:
             SpecError: A layer is none of those that can be verified.
         """
+        check_layers(network)
+        network = copy.deepcopy(network).cpu().double().eval().requires_grad_(requires_grad=False)
         steps: list[Step] = []
         x = torch.zeros(1, *shape, dtype=torch.float64)
         for layer in _flat(network):
@@ -141,8 +160,7 @@ class Piecewise:
             SpecError: It does not.
         """
         images = np.random.default_rng(0).uniform(0, 1, (CHECKED, int(np.prod(self.shape))))
-        exact = copy.deepcopy(network).double().eval()
-        expected = exact(torch.from_numpy(images).view(CHECKED, *self.shape)).numpy()
+        expected = network(torch.from_numpy(images).view(CHECKED, *self.shape)).numpy()
         if not np.allclose(self(images), expected, rtol=1e-9, atol=1e-9):
             raise SpecError("cannot be verified: a layer of the network does more than its kind says.")
 
@@ -172,6 +190,25 @@ class Piecewise:
         return gradient
 
 
+def check_layers(network: nn.Sequential) -> None:
+    """Check that every layer is one that can be verified.
+
+    Args:
+        network: Layer by layer, such as `RobustNet.deployed`; its weights are not looked at.
+
+    Raises:
+        SpecError: One is not.
+    """
+    for layer in _flat(network):
+        if not isinstance(layer, KINDS):
+            kind = type(layer).__name__
+            raise SpecError(f"cannot be verified: the network has the layer {kind}. Known are {ALLOWED}.")
+        dilated = getattr(layer, "dilation", 1) not in (1, (1, 1))
+        told = getattr(layer, "return_indices", False)
+        if not isinstance(layer, nn.Conv2d) and (getattr(layer, "ceil_mode", False) or dilated or told):
+            raise SpecError(f"cannot be verified: the network has the layer {layer}. Known is plain pooling.")
+
+
 def _flat(layer: nn.Module) -> list[nn.Module]:
     if isinstance(layer, nn.Sequential):
         return [inner for child in layer for inner in _flat(child)]
@@ -190,37 +227,25 @@ def _step(layer: nn.Module, x: Tensor) -> tuple[Step | None, Tensor]:
     if isinstance(layer, nn.MaxPool2d):
         return _pool(layer, x)
     if isinstance(layer, nn.Linear):
-        weight = csr_array(layer.weight.double().numpy())
-        bias = np.zeros(layer.out_features) if layer.bias is None else layer.bias.double().numpy()
+        weight = csr_array(layer.weight.numpy())
+        bias = np.zeros(layer.out_features) if layer.bias is None else layer.bias.numpy()
         return Affine(weight, bias), x.new_zeros(1, layer.out_features)
-    if _affine(layer):
-        return _probed(layer, x)
-    raise SpecError(f"cannot be verified: the network has the layer {layer}. Known are {ALLOWED}.")
-
-
-def _affine(layer: nn.Module) -> bool:
-    from moosearch.models.network import Normalize
-
-    kinds = nn.Conv2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.BatchNorm2d | nn.BatchNorm1d | Normalize
-    return isinstance(layer, kinds) and not getattr(layer, "ceil_mode", False)
+    return _probed(layer, x)
 
 
 def _probed(layer: nn.Module, x: Tensor) -> tuple[Affine, Tensor]:
     """Read an affine layer by its values at 0 and at every unit vector."""
-    exact = copy.deepcopy(layer).double().eval()
-    origin = exact(torch.zeros_like(x))
+    origin = layer(torch.zeros_like(x))
     size, parts = x.numel(), []
     for start in range(0, size, PROBES):
         rows = torch.arange(start, min(start + PROBES, size))
         probes = F.one_hot(rows, size).double().view(-1, *x.shape[1:])
-        parts.append(csr_array((exact(probes) - origin).flatten(1).numpy()))
+        parts.append(csr_array((layer(probes) - origin).flatten(1).numpy()))
     weight = csr_array(vstack(parts).T)
     return Affine(weight, origin.flatten().numpy()), torch.zeros_like(origin)
 
 
 def _pool(layer: nn.MaxPool2d, x: Tensor) -> tuple[MaxPool, Tensor]:
-    if layer.ceil_mode or layer.dilation not in (1, (1, 1)) or layer.return_indices:
-        raise SpecError(f"cannot be verified: the network has the layer {layer}. Known is plain max pooling.")
     out = layer(x)
     numbers = torch.arange(x.numel(), dtype=torch.float64).view(x.shape) + 1
     padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * 2
