@@ -23,7 +23,7 @@ from moosearch.registry import to_tree
 from moosearch.verify import Piecewise
 from moosearch.verify.layered import Approach, Neighborhood, Question, neighborhood, seen
 
-KINDS = ("attack", "bounds", "milp", "unknown", "remembered")
+KINDS = ("attack", "bounds", "branching", "milp", "unknown", "remembered")
 
 Progress = Callable[[str, int, int], None]
 """Is told what is done, how much of it and how much there is."""

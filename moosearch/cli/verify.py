@@ -171,12 +171,14 @@ def _headline(found: Any) -> str:
 
 def _answers(found: Any) -> Table:
     """Return queries and times by what answered them."""
+    from moosearch.campaign.neighborhoods import KINDS
+
     told = found.summary()
     table = Table(box=box.SIMPLE)
     table.add_column("answered by")
     table.add_column("queries", justify="right")
     table.add_column("seconds", justify="right")
-    for kind in ("attack", "bounds", "milp", "unknown", "remembered"):
+    for kind in KINDS:
         table.add_row(kind, str(told[f"queries_{kind}"]), f"{told[f'seconds_{kind}']:.1f}")
     return table
 

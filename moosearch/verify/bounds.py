@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from moosearch.verify.box import Box
-from moosearch.verify.piecewise import Affine, MaxPool, Piecewise, Relu, Vector, diagonal
+from moosearch.verify.piecewise import Affine, Matrix, MaxPool, Piecewise, Relu, Vector
 
 ROUNDING = 1e-9
 """By how much, relatively, every bound is moved outwards: more than float64 can be wrong by."""
@@ -41,18 +41,79 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Relaxed:
-    """A step between two affine maps: ``below x <= step(x) <= above x + shift``.
+class Chord:
+    """ReLU between two lines, number by number: ``below x <= max(x, 0) <= above x + shift``.
 
     Attributes:
-        below: (m, n).
-        above: (m, n).
-        shift: (m,).
+        below: (n,).
+        above: (n,).
+        shift: (n,).
+        open_: (n,) where the sign of x is not known; any slope between 0 and 1 would do below.
     """
 
-    below: csr_array
-    above: csr_array
+    below: Vector
+    above: Vector
     shift: Vector
+    open_: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Max pooling between two weighted sums of each window, with one input of it, the leader, as the base.
+
+    With ``d`` the differences from the leader, ``leader <= max <= leader + slopes d + shift``. Slopes may be
+    any numbers in [0, 1], and decide the shift: see `shift`.
+
+    Attributes:
+        windows: (m, k) as `MaxPool` has them.
+        leader: (m,) which input of each window; the one whose bounds have the largest middle.
+        lowest: (m, k) the smallest difference; 0 where it can never win.
+        highest: (m, k) the largest difference; 0 where it can never win.
+        rivals: (m, k) which inputs may exceed the leader; repeated ones are named once.
+        slopes: (m, k) those of the chords of ``max(d, 0)``.
+        select: (m k, n) from inputs to windows, one after the other.
+    """
+
+    windows: NDArray[np.int64]
+    leader: NDArray[np.int64]
+    lowest: Matrix
+    highest: Matrix
+    rivals: NDArray[np.bool_]
+    slopes: Matrix
+    select: csr_array
+
+    @property
+    def able(self) -> NDArray[np.bool_]:
+        """(m, k) which inputs may be the largest."""
+        found = self.rivals.copy()
+        found[np.arange(len(found)), self.leader] = True
+        return found
+
+    def shift(self, slopes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the smallest shift for slopes, and its gradient: (..., m, k) -> (..., m), (..., m, k).
+
+        It is the largest of ``max(d, 0) - slopes d``: where some d is at its upper end, or none.
+        """
+        ends = np.where(self.rivals, (1 - slopes) * self.highest + slopes * self.lowest, -np.inf)
+        last = ends.max(axis=-1)
+        found = np.maximum(last, 0) - (slopes * self.lowest).sum(axis=-1)
+        at_end = (ends == last[..., None]) & (last > 0)[..., None]
+        first = at_end & (np.cumsum(at_end, axis=-1) == 1)
+        return found, np.where(first, self.lowest - self.highest, 0.0) - self.lowest
+
+    def sums(self, slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weights of a window's inputs: (..., m, k) -> (..., m, k)."""
+        rows = np.arange(len(self.windows))
+        found = slopes.copy()
+        found[..., rows, self.leader] = 1 - slopes.sum(axis=-1)
+        return found
+
+    def matrix(self, slopes: Matrix) -> csr_array:
+        """Return the weights of all inputs: (m, k) -> (m, n)."""
+        sums = self.sums(slopes)
+        rows, columns = np.nonzero(sums)
+        parts = sums[rows, columns], (rows, self.windows[rows, columns])
+        return csr_array(parts, (len(sums), self.select.shape[1]))
 
 
 class Relaxation:
@@ -67,7 +128,7 @@ class Relaxation:
         """
         self.network, self.box = network, box
         self.inputs: list[Interval] = []
-        self._relaxed: list[Affine | Relaxed] = []
+        self.relaxed: list[Affine | Chord | Lines] = []
         here = Interval(box.lower, box.upper)
         for number, step in enumerate(network.steps):
             if isinstance(step, Relu) and number > 1:
@@ -76,34 +137,64 @@ class Relaxation:
                 here = self._tightened(here, _contested(step, here))
             self.inputs.append(here)
             if isinstance(step, Affine):
-                self._relaxed.append(step)
+                self.relaxed.append(step)
                 here = _affine(step, here)
             elif isinstance(step, Relu):
-                self._relaxed.append(_relu(here))
+                self.relaxed.append(_relu(here))
                 here = Interval(np.maximum(here.lower, 0), np.maximum(here.upper, 0))
             else:
-                self._relaxed.append(_pool(step, here))
+                self.relaxed.append(self._pool(step, here))
                 here = Interval(here.lower[step.windows].max(axis=1), here.upper[step.windows].max(axis=1))
         self.logits = here
 
     def upper(self, weights: NDArray[np.float64]) -> Vector:
         """Return upper bounds on weighted sums of logits over the box: (S, K) -> (S,)."""
         rough = np.maximum(weights, 0) @ self.logits.upper + np.minimum(weights, 0) @ self.logits.lower
-        return np.minimum(rough, self._upper(csr_array(weights), len(self._relaxed)))
+        return np.minimum(rough, self._upper(csr_array(weights), len(self.relaxed)))
 
     def _upper(self, weights: csr_array, steps: int) -> Vector:
         """Return upper bounds on sums of what the first steps give: (S, m) -> (S,)."""
         constant = np.zeros(weights.shape[0])
-        for relaxed in reversed(self._relaxed[:steps]):
+        for relaxed in reversed(self.relaxed[:steps]):
             if isinstance(relaxed, Affine):
                 constant = constant + weights @ relaxed.bias
                 weights = csr_array(weights @ relaxed.weight)
             else:
                 positive, negative = weights.maximum(0), weights.minimum(0)
-                constant = constant + positive @ relaxed.shift
-                weights = csr_array(positive @ relaxed.above + negative @ relaxed.below)
-        bound = constant + weights.maximum(0) @ self.box.upper + weights.minimum(0) @ self.box.lower
-        return np.asarray(bound + ROUNDING * (1 + np.abs(bound)))
+                if isinstance(relaxed, Chord):
+                    constant = constant + positive @ relaxed.shift
+                    weights = csr_array(positive * relaxed.above + negative * relaxed.below)
+                else:
+                    constant = constant + positive @ relaxed.shift(relaxed.slopes)[0]
+                    above, below = relaxed.matrix(relaxed.slopes), relaxed.matrix(0 * relaxed.slopes)
+                    weights = csr_array(positive @ above + negative @ below)
+        return rounded(constant + weights.maximum(0) @ self.box.upper + weights.minimum(0) @ self.box.lower)
+
+    def _pool(self, step: MaxPool, x: Interval) -> Lines:
+        """Enclose max pooling; neighbors move together, so their differences are bounded as such."""
+        windows = step.windows
+        rows = np.arange(len(windows))
+        leader = (x.lower + x.upper)[windows].argmax(axis=1)
+        base = windows[rows, leader]
+        highest = x.upper[windows] - x.lower[base][:, None]
+        lowest = x.lower[windows] - x.upper[base][:, None]
+        rivals = (highest > 0) & ~_repeated(windows) & (windows != base[:, None])
+        window, place = np.nonzero(rivals)
+        for start in range(0, len(window), ROWS):
+            some = np.s_[start : start + ROWS]
+            which = window[some], place[some]
+            count = np.arange(len(which[0]))
+            ones = np.ones(len(count))
+            ends = csr_array((ones, (count, windows[which])), (len(count), len(x.lower)))
+            differences = ends - csr_array((ones, (count, base[which[0]])), ends.shape)
+            highest[which] = np.minimum(highest[which], self._upper(differences, len(self.relaxed)))
+            lowest[which] = np.maximum(lowest[which], -self._upper(-differences, len(self.relaxed)))
+        rivals &= highest > 0
+        lowest, highest = np.where(rivals, np.minimum(lowest, 0), 0), np.where(rivals, highest, 0)
+        slopes = np.where(rivals, highest / np.where(rivals, highest - lowest, 1), 0)
+        places = np.ones(windows.size), (np.arange(windows.size), windows.ravel())
+        select = csr_array(places, (windows.size, len(x.lower)))
+        return Lines(windows, leader, lowest, highest, rivals, slopes, select)
 
     def _tightened(self, rough: Interval, open_: NDArray[np.bool_]) -> Interval:
         """Bound anew, by relaxation, the inputs of the next step that interval arithmetic leaves open."""
@@ -113,9 +204,14 @@ class Relaxation:
             some = numbers[start : start + ROWS]
             ones = np.ones(len(some))
             rows = csr_array((ones, (np.arange(len(some)), some)), shape=(len(some), len(lower)))
-            upper[some] = self._upper(rows, len(self._relaxed))
-            lower[some] = -self._upper(-rows, len(self._relaxed))
+            upper[some] = self._upper(rows, len(self.relaxed))
+            lower[some] = -self._upper(-rows, len(self.relaxed))
         return Interval(lower, upper).within(rough)
+
+
+def rounded(bound: Vector) -> Vector:
+    """Return upper bounds moved outwards."""
+    return np.asarray(bound + ROUNDING * (1 + np.abs(bound)))
 
 
 def _affine(step: Affine, x: Interval) -> Interval:
@@ -125,46 +221,14 @@ def _affine(step: Affine, x: Interval) -> Interval:
     return Interval(middle - spread, middle + spread)
 
 
-def _relu(x: Interval) -> Relaxed:
+def _relu(x: Interval) -> Chord:
     """Enclose ReLU: from above by the chord, from below by 0 or the identity, whichever is closer."""
     lower, upper = x.lower, x.upper
     active, open_ = lower >= 0, (lower < 0) & (upper > 0)
     chord = np.where(open_, upper / np.where(open_, upper - lower, 1.0), active)
     shift = np.where(open_, -chord * lower, 0.0)
     below = np.where(open_, upper > -lower, active)
-    return Relaxed(diagonal(below.astype(np.float64)), diagonal(chord.astype(np.float64)), shift)
-
-
-def _pool(step: MaxPool, x: Interval) -> Relaxed:
-    """Enclose max pooling: from below by the input whose lower bound is largest.
-
-    From above by that lower bound plus the chords of what exceeds it, ``m + sum of max(x_i - m, 0)``, or by
-    the largest upper bound, whichever is smaller in the middle of the bounds.
-    """
-    windows, count = step.windows, len(x.lower)
-    lower, upper = x.lower[windows], x.upper[windows]
-    rows = np.arange(len(windows))
-    best = lower.argmax(axis=1)
-    floor, ceiling = lower[rows, best], upper.max(axis=1)
-    below = csr_array((np.ones(len(rows)), (rows, windows[rows, best])), shape=(len(rows), count))
-
-    repeated = _repeated(windows)
-    exceeds = (upper > floor[:, None]) & ~repeated
-    exceeds[rows, best] = True
-    gap = np.where(exceeds, upper - lower, 1.0)
-    chord = np.where(
-        exceeds, np.where(gap > 0, (upper - floor[:, None]) / np.where(gap > 0, gap, 1.0), 1.0), 0.0
-    )
-    shift = floor - (chord * np.where(exceeds, lower, 0.0)).sum(axis=1)
-    middle = shift + (chord * (lower + upper) / 2).sum(axis=1)
-    alone = exceeds.sum(axis=1) == 1
-    linear = alone | (middle < ceiling)
-    chord = np.where(alone[:, None], exceeds.astype(np.float64), chord * linear[:, None])
-    shift = np.where(alone, 0.0, np.where(linear, shift, ceiling))
-    across = np.broadcast_to(rows[:, None], windows.shape)
-    kept = chord != 0
-    above = csr_array((chord[kept], (across[kept], windows[kept])), shape=(len(rows), count))
-    return Relaxed(below, above, shift)
+    return Chord(below.astype(np.float64), chord.astype(np.float64), shift, open_)
 
 
 def _contested(step: MaxPool, x: Interval) -> NDArray[np.bool_]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from moosearch.verify.bounds import Relaxation, differences
-from moosearch.verify.piecewise import Affine, Relu, Vector
+from moosearch.verify.bounds import Lines, Relaxation, differences
+from moosearch.verify.piecewise import Affine, Vector
 
 FEASIBILITY = 1e-9
 """By how much the solver may break a constraint, and a binary be none."""
@@ -179,13 +179,14 @@ def _encode(
     places = csr_array((np.ones(len(moving)), (moving, columns)), (box.lower.size, len(moving)))
     still = np.where(box.upper > box.lower, 0.0, box.lower)
     x = _Expressions(places, still)
-    for step, inputs in zip(relaxation.network.steps, relaxation.inputs, strict=True):
+    network = relaxation.network
+    for step, inputs, relaxed in zip(network.steps, relaxation.inputs, relaxation.relaxed, strict=True):
         if isinstance(step, Affine):
             x = _Expressions(csr_array(step.weight @ x.weight), step.weight @ x.constant + step.bias)
-        elif isinstance(step, Relu):
-            x = _relu(program, x, inputs.lower, inputs.upper)
+        elif isinstance(relaxed, Lines):
+            x = _pool(program, x, inputs.lower, inputs.upper, relaxed)
         else:
-            x = _pool(program, x, inputs.lower, inputs.upper, step.windows)
+            x = _relu(program, x, inputs.lower, inputs.upper)
     rows = csr_array(differences(relaxation.network.classes, target, others))
     gaps = _Expressions(csr_array(rows @ x.weight), np.asarray(rows @ x.constant))
     highest = relaxation.upper(rows.toarray())
@@ -218,16 +219,14 @@ def _relu(program: _Program, x: _Expressions, lower: Vector, upper: Vector) -> _
     return _replaced(program, x, passed, open_, np.array(fresh, np.int64))
 
 
-def _pool(
-    program: _Program, x: _Expressions, lower: Vector, upper: Vector, windows: NDArray[np.int64]
-) -> _Expressions:
-    best = windows[np.arange(len(windows)), lower[windows].argmax(axis=1)]
+def _pool(program: _Program, x: _Expressions, lower: Vector, upper: Vector, lines: Lines) -> _Expressions:
+    best = lines.windows[np.arange(len(lines.windows)), lines.leader]
     open_, fresh = [], []
-    for number, window in enumerate(windows):
-        floor = lower[best[number]]
-        rivals = [int(i) for i in dict.fromkeys(window.tolist()) if upper[i] > floor and i != best[number]]
+    for number, (window, may) in enumerate(zip(lines.windows, lines.rivals, strict=True)):
+        rivals = [int(i) for i in window[may]]
         if not rivals:
             continue
+        floor = lower[best[number]]
         rivals.append(int(best[number]))
         ceiling = float(upper[rivals].max())
         value = program.variable(float(floor), ceiling)
@@ -241,7 +240,7 @@ def _pool(
         open_.append(number)
         fresh.append(value)
     pooled = _Expressions(csr_array(x.weight[best]), x.constant[best])
-    passed = np.ones(len(windows))
+    passed = np.ones(len(lines.windows))
     passed[open_] = 0
     return _replaced(program, pooled, passed, np.array(open_, np.int64), np.array(fresh, np.int64))
 

@@ -17,7 +17,7 @@ from moosearch.verify.verifier import Answer, Verdict, Verifier
 HALVINGS = 12
 """Steps of the line search that brings a witness closer to the image."""
 
-Kind = Literal["remembered", "attack", "bounds", "milp", "unknown"]
+Kind = Literal["remembered", "attack", "bounds", "branching", "milp", "unknown"]
 """What answered a query: nothing but memory, or the verifier in one of its ways; or nobody could."""
 
 
@@ -52,18 +52,20 @@ class Oracle:
     seconds: dict[str, float] = field(default_factory=dict)
     _robust: list[Vector] = field(default_factory=list)
     _unknown: list[Vector] = field(default_factory=list)
+    _undecided: list[Vector] = field(default_factory=list)
     _weakest: dict[bytes, Vector] = field(default_factory=dict)
 
-    def ask(self, eps: Vector) -> Answer:
+    def ask(self, eps: Vector, *, quick: bool = False) -> Answer:
         """Say whether a neighborhood is robust.
 
         Args:
             eps: (r + 1,) how far each layer may move, in [0, 1].
+            quick: Whether to leave the complete search out; less is known then.
 
         Raises:
             OutOfTimeError: The deadline is over.
         """
-        remembered = self._remembered(eps)
+        remembered = self._remembered(eps, quick=quick)
         if remembered is not None:
             self._count("remembered", 0.0)
             self.told(eps, remembered, "remembered")
@@ -72,10 +74,10 @@ class Oracle:
             raise OutOfTimeError
         box = self.layers.neighborhood(self.x, eps)
         starts = np.array(self.witnesses[-8:]) if self.witnesses else None
-        verdict = self.verifier.verify(box, self.target, starts=starts)
+        verdict = self.verifier.verify(box, self.target, starts=starts, quick=quick)
         kind: Kind = "unknown" if verdict.answer == "unknown" else verdict.way
         self._count(kind, verdict.seconds)
-        self._learn(eps, verdict)
+        self._learn(eps, verdict, quick=quick)
         self.told(eps, verdict.answer, kind)
         return verdict.answer
 
@@ -109,21 +111,22 @@ class Oracle:
         gradient: Vector = self.verifier.network.gradient(x[None], weights)[0]
         return gradient
 
-    def _remembered(self, eps: Vector) -> Answer | None:
+    def _remembered(self, eps: Vector, *, quick: bool) -> Answer | None:
         if any(np.all(eps <= robust) for robust in self._robust):
             return "robust"
         if any(np.all(self.distances(witness) <= eps) for witness in self.witnesses):
             return "vulnerable"
-        if any(np.array_equal(eps, unknown) for unknown in self._unknown):
+        unknown = self._unknown + (self._undecided if quick else [])
+        if any(np.array_equal(eps, each) for each in unknown):
             return "unknown"
         return None
 
-    def _learn(self, eps: Vector, verdict: Verdict) -> None:
+    def _learn(self, eps: Vector, verdict: Verdict, *, quick: bool) -> None:
         self._weakest[eps.tobytes()] = verdict.weakest
         if verdict.answer == "robust":
             self._robust = [known for known in self._robust if not np.all(known <= eps)] + [eps.copy()]
         elif verdict.witness is None:
-            self._unknown.append(eps.copy())
+            (self._undecided if quick else self._unknown).append(eps.copy())
         else:
             self.witnesses.append(self._nearer(verdict.witness))
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array, vstack
+from scipy.sparse import csr_array, vstack
 from torch import Tensor, nn
 
 from moosearch.errors import SpecError
@@ -253,8 +253,3 @@ def _pool(layer: nn.MaxPool2d, x: Tensor) -> tuple[MaxPool, Tensor]:
     columns = F.unfold(padded.transpose(0, 1), layer.kernel_size, stride=layer.stride)  # (C, k, places)
     windows = columns.transpose(1, 2).flatten(0, 1).long().numpy() - 1
     return MaxPool(np.where(windows < 0, windows.max(axis=1, keepdims=True), windows)), torch.zeros_like(out)
-
-
-def diagonal(values: Vector) -> csr_array:
-    """Return a diagonal matrix."""
-    return csr_array(diags_array(values))

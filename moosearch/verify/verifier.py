@@ -13,18 +13,17 @@ from moosearch.registry import Count, Positive
 from moosearch.verify import milp
 from moosearch.verify.bounds import Relaxation, differences
 from moosearch.verify.box import Box
+from moosearch.verify.branch import Branching, Cases, Searched
 from moosearch.verify.falsify import attack, margins
+from moosearch.verify.milp import Solved
 from moosearch.verify.piecewise import Piecewise, Vector
 
 Answer = Literal["robust", "vulnerable", "unknown"]
-Way = Literal["attack", "bounds", "milp"]
+Way = Literal["attack", "bounds", "branching", "milp"]
 
 TOLERANCE = 1e-6
 """A box is called robust where the target leads by more than this everywhere: more than the solver and
 float64 can be wrong by."""
-
-WEIGHTS = np.linspace(0, 1, 9)
-"""Weights of a pair of classes: the smaller of two differences is at most any mean of them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ class Effort:
     Attributes:
         restarts: Starts of the attack.
         steps: Steps of each.
-        complete: Whether the complete search is run where bounds are not enough.
-        time_limit: Of the complete search, in seconds a box.
+        complete: Whether a complete search is run where bounds are not enough: branch and bound, and from
+            half of the time on a mixed integer program.
+        time_limit: Of both together, in seconds a box.
     """
 
     restarts: Count = 8
@@ -86,22 +86,25 @@ class Verifier:
     queries: Counter[tuple[Way, Answer]] = field(default_factory=Counter)
     seconds: dict[Way, float] = field(default_factory=dict)
 
-    def verify(self, box: Box, target: int, *, starts: NDArray[np.float64] | None = None) -> Verdict:
+    def verify(
+        self, box: Box, target: int, *, starts: NDArray[np.float64] | None = None, quick: bool = False
+    ) -> Verdict:
         """Say whether the target is among the top labels of every image of a box, ties being losses.
 
         Args:
             box: Images.
             target: Its class.
             starts: (S, n) images to attack from too, such as earlier witnesses.
+            quick: Whether to leave the complete search out.
         """
         begun = time.perf_counter()
-        verdict = self._verify(box, target, starts)
+        verdict = self._verify(box, target, starts, quick=quick)
         seconds = time.perf_counter() - begun
         self.queries[verdict.way, verdict.answer] += 1
         self.seconds[verdict.way] = self.seconds.get(verdict.way, 0.0) + seconds
         return replace(verdict, seconds=seconds)
 
-    def _verify(self, box: Box, target: int, starts: NDArray[np.float64] | None) -> Verdict:
+    def _verify(self, box: Box, target: int, starts: NDArray[np.float64] | None, *, quick: bool) -> Verdict:
         weakest, margin = attack(
             self.network,
             box,
@@ -116,40 +119,47 @@ class Verifier:
             return Verdict("vulnerable", "attack", weakest, weakest, margin)
         relaxation = Relaxation(self.network, box)
         rivals = self._rivals(relaxation, target)
-        if len(rivals) < self.top or self._pairs_cleared(relaxation, target, rivals):
+        branching = Branching(relaxation, self._claims(target, rivals), below=-TOLERANCE)
+        cases = branching.root()
+        if not len(cases):
             return Verdict("robust", "bounds", None, weakest, margin)
-        if not self.effort.complete:
+        if quick or not self.effort.complete:
             return Verdict("unknown", "bounds", None, weakest, margin)
-        solved = milp.solve(
-            relaxation,
+        way, found = self._searched(branching, cases, target, rivals)
+        if found.status == "none":
+            return Verdict("robust", way, None, weakest, margin)
+        if found.x is not None:
+            reached = float(margins(self.network(found.x[None]), target, self.top)[0])
+            if reached >= 0:
+                return Verdict("vulnerable", way, found.x, found.x, reached)
+        return Verdict("unknown", way, None, weakest, margin)
+
+    def _searched(
+        self, branching: Branching, cases: Cases, target: int, rivals: list[int]
+    ) -> tuple[Way, Searched | Solved]:
+        """Search completely: by branch and bound, and for the second half of the time by a program."""
+        begun, limit = time.perf_counter(), self.effort.time_limit
+        searched = branching.search(cases, target, self.top, begun + limit / 2)
+        if searched.status != "unknown":
+            return "branching", searched
+        return "milp", milp.solve(
+            branching.relaxation,
             target,
             rivals,
             top=self.top,
             at_least=-TOLERANCE,
-            time_limit=self.effort.time_limit,
+            time_limit=begun + limit - time.perf_counter(),
             seed=self.seed,
         )
-        if solved.status == "none":
-            return Verdict("robust", "milp", None, weakest, margin)
-        if solved.x is not None:
-            reached = float(margins(self.network(solved.x[None]), target, self.top)[0])
-            if reached >= 0:
-                return Verdict("vulnerable", "milp", solved.x, solved.x, reached)
-        return Verdict("unknown", "milp", None, weakest, margin)
+
+    def _claims(self, target: int, rivals: list[int]) -> NDArray[np.float64]:
+        """Return, for as many classes as there are labels, their differences: one is to be negative."""
+        classes = self.network.classes
+        claims = [differences(classes, target, some) for some in combinations(rivals, self.top)]
+        return np.array(claims).reshape(-1, self.top, classes)
 
     def _rivals(self, relaxation: Relaxation, target: int) -> list[int]:
         """Return the classes whose logit may come up to the target's."""
         others = [number for number in range(self.network.classes) if number != target]
         highest = relaxation.upper(differences(self.network.classes, target, others))
         return [other for other, high in zip(others, highest, strict=True) if high >= -TOLERANCE]
-
-    def _pairs_cleared(self, relaxation: Relaxation, target: int, rivals: list[int]) -> bool:
-        """Whether no two classes can exceed the target at once, where an image has two labels."""
-        if self.top != 2:
-            return False
-        for pair in combinations(rivals, 2):
-            rows = differences(self.network.classes, target, pair)
-            means = np.outer(1 - WEIGHTS, rows[0]) + np.outer(WEIGHTS, rows[1])
-            if relaxation.upper(means).min() >= -TOLERANCE:
-                return False
-        return True

@@ -1,0 +1,332 @@
+"""Complete verification by branch and bound: what bounds leave open is split until it is settled.
+
+A case is a box in which some ReLUs have a known sign and some maxima a known winner. Its bound is that of
+`moosearch.verify.bounds`, with three things chosen by gradient: the slopes of the lower lines of open ReLUs
+(alpha-CROWN, Xu et al. 2021), multipliers of the known signs (beta-CROWN, Wang et al. 2021), and the mean of
+the logits' differences that is bounded. Whatever is chosen, the bound holds.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csc_array, csr_array
+
+from moosearch.verify.bounds import Chord, Lines, Relaxation, rounded
+from moosearch.verify.falsify import margins
+from moosearch.verify.piecewise import Affine, Matrix, Vector
+
+BATCH = 64
+"""Cases that are split at a time."""
+
+ROOT_STEPS, STEPS = 20, 8
+"""Steps down the gradient, of the whole box and of each case after it."""
+
+RATES, DECAY = {"slopes": 0.2, "lines": 0.1, "multipliers": 0.05, "share": 0.1}, 0.97
+"""How far a step goes, and by what it shrinks from one to the next."""
+
+ADAM = 0.9, 0.99, 1e-12
+"""Memory of the gradient and of its square, and what keeps the quotient finite (Kingma & Ba 2015)."""
+
+
+class Searched(NamedTuple):
+    """What branch and bound found.
+
+    Attributes:
+        status: ``none``: no image breaks the property; ``found``: here is one; ``unknown``: time ran out, or
+            nothing was left to split.
+        x: (n,) the image, where one was found.
+        cases: How many were bounded.
+    """
+
+    status: Literal["none", "found", "unknown"]
+    x: Vector | None
+    cases: int
+
+
+@dataclass
+class Cases:
+    """B cases; N ReLUs, M maxima, V logits' differences at a time.
+
+    Attributes:
+        claim: (B,) which differences are bounded.
+        signs: (B, N) what is known of each ReLU's input: 1 or -1, or 0 for nothing.
+        winners: (B, M) which input of each window is the largest, or -1.
+        slopes: (B, N) of the lower lines of open ReLUs, in [0, 1].
+        lines: (B, P) of the upper lines of maxima, window by window, in [0, 1].
+        multipliers: (B, N) of the known signs, 0 or more.
+        share: (B, V) what each difference counts in the mean.
+        bound: (B,) no image of the case has a larger mean.
+        split: (B,) what lies farthest from its lines at the worst image: a ReLU, or N plus a maximum; -1 if
+            nothing does.
+    """
+
+    claim: NDArray[np.int64]
+    signs: NDArray[np.int8]
+    winners: NDArray[np.int16]
+    slopes: Matrix
+    lines: Matrix
+    multipliers: Matrix
+    share: Matrix
+    bound: Vector
+    split: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self.claim)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Cases":
+        """Return some."""
+        return Cases(*(getattr(self, each.name)[rows].copy() for each in fields(self)))
+
+    def with_(self, others: "Cases") -> "Cases":
+        """Return all of both."""
+        return Cases(
+            *(np.concatenate([getattr(self, e.name), getattr(others, e.name)]) for e in fields(self))
+        )
+
+
+class _Lowered(NamedTuple):
+    """A bound, and how it changes with what is chosen.
+
+    Attributes:
+        bound: (B,).
+        slopes: (B, N) its gradient.
+        lines: (B, P) its gradient.
+        multipliers: (B, N) its gradient.
+        logits: (B, K) its gradient by the weights of the logits.
+        slack: (B, N + M) how far each ReLU and maximum lies from its line at the worst image.
+        worst: (B, n) that image.
+    """
+
+    bound: Vector
+    slopes: Matrix
+    lines: Matrix
+    multipliers: Matrix
+    logits: Matrix
+    slack: Matrix
+    worst: Matrix
+
+
+class Branching:
+    """The search of one box."""
+
+    def __init__(self, relaxation: Relaxation, claims: NDArray[np.float64], *, below: float) -> None:
+        """Prepare.
+
+        Args:
+            relaxation: Network and box, bounded.
+            claims: (S, V, K) for each claim the weights of V sums of logits, the smallest of which is claimed
+                to be negative on the whole box.
+            below: What a bound must be below, a little less than 0 to be on the safe side.
+        """
+        self.relaxation, self.claims, self.below = relaxation, claims, below
+        self._chords = [each for each in relaxation.relaxed if isinstance(each, Chord)]
+        self._lines = [each for each in relaxation.relaxed if isinstance(each, Lines)]
+        self._places = list(_placed(relaxation.relaxed))
+
+    def root(self) -> Cases:
+        """Return the whole box as a case for each claim, bounded; those that are settled are left out."""
+        count, several = self.claims.shape[:2]
+        below = np.concatenate([each.below for each in self._chords] or [np.zeros(0)])
+        lines = np.concatenate([each.slopes.ravel() for each in self._lines] or [np.zeros(0)])
+        maxima = sum(len(each.windows) for each in self._lines)
+        cases = Cases(
+            np.arange(count),
+            np.zeros((count, len(below)), np.int8),
+            np.full((count, maxima), -1, np.int16),
+            np.tile(below, (count, 1)),
+            np.tile(lines, (count, 1)),
+            np.zeros((count, len(below))),
+            np.full((count, several), 1 / several),
+            np.full(count, np.inf),
+            np.full(count, -1),
+        )
+        self._descend(cases, ROOT_STEPS)
+        return cases.take(cases.bound >= self.below)
+
+    def search(self, cases: Cases, target: int, top: int, until: float) -> Searched:
+        """Split until every case is settled.
+
+        Args:
+            cases: Of `root`.
+            target: The target's class, for images that break the property.
+            top: How many labels an image has.
+            until: Of `time.perf_counter`, when to give up.
+        """
+        bounded, network = len(cases), self.relaxation.network
+        while len(cases):
+            if time.perf_counter() > until:
+                return Searched("unknown", None, bounded)
+            order = np.argsort(-cases.bound, kind="stable")
+            chosen, cases = cases.take(order[:BATCH]), cases.take(order[BATCH:])
+            if (chosen.split < 0).any():
+                return Searched("unknown", None, bounded)
+            children = self._children(chosen)
+            worst = self._descend(children, STEPS)
+            bounded += len(children)
+            reached = margins(network(worst), target, top)
+            if reached.max() >= 0:
+                return Searched("found", worst[reached.argmax()], bounded)
+            cases = cases.with_(children.take(children.bound >= self.below))
+        return Searched("none", None, bounded)
+
+    def _children(self, cases: Cases) -> Cases:
+        relus, parents, signs, winners = cases.signs.shape[1], [], [], []
+        able = [window for each in self._lines for window in each.able]
+        for row, split in enumerate(map(int, cases.split)):
+            options = [-1, 1] if split < relus else np.flatnonzero(able[split - relus]).tolist()
+            for option in options:
+                sign, winner = cases.signs[row].copy(), cases.winners[row].copy()
+                if split < relus:
+                    sign[split] = option
+                else:
+                    winner[split - relus] = option
+                parents.append(row)
+                signs.append(sign)
+                winners.append(winner)
+        children = cases.take(np.array(parents))
+        children.signs, children.winners = np.array(signs), np.array(winners)
+        return children
+
+    def _descend(self, cases: Cases, steps: int) -> Matrix:
+        """Choose slopes, multipliers and shares in place; return the worst images: (B, n)."""
+        if not len(cases):
+            return np.zeros((0, self.relaxation.box.lower.size))
+        moved = {name: _Adam(getattr(cases, name)) for name in RATES}
+        for number in range(1, steps + 1):
+            total = cases.share.sum(axis=1, keepdims=True)
+            several = cases.share.shape[1]
+            means = np.where(total > 0, cases.share / np.where(total > 0, total, 1), 1 / several)
+            rows = self.claims[cases.claim]
+            found = self._bound(cases, np.einsum("sv,svk->sk", means, rows))
+            cases.bound = np.minimum(cases.bound, found.bound)
+            if number == steps or (cases.bound < self.below).all():
+                break
+            by_share = np.einsum("svk,sk->sv", rows, found.logits)
+            gradients = {
+                "slopes": found.slopes,
+                "lines": found.lines,
+                "multipliers": found.multipliers,
+                "share": by_share - (means * by_share).sum(axis=1, keepdims=True),
+            }
+            for name, adam in moved.items():
+                step = adam.step(gradients[name], number, RATES[name] * DECAY**number)
+                highest = np.inf if name == "multipliers" else 1.0
+                setattr(cases, name, np.clip(getattr(cases, name) - step, 0.0, highest))
+        slack = found.slack
+        cases.split = np.where(slack.max(axis=1) > 1e-9, slack.argmax(axis=1), -1)
+        return found.worst
+
+    def _bound(self, cases: Cases, weights: Matrix) -> _Lowered:
+        """Bound weighted sums of logits: (B, K) weights."""
+        box, count = self.relaxation.box, len(cases)
+        constant, passed = np.zeros(count), []
+        for step, at in reversed(self._places):
+            passed.append(weights)
+            if isinstance(step, Affine):
+                constant = constant + weights @ step.bias
+                weights = _times(weights, step.weight)
+                continue
+            positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
+            if isinstance(step, Chord):
+                below, above, shift = _chord(step, cases.signs[:, at.of], cases.slopes[:, at.of])
+                weights = positive * above + negative * below
+                weights += cases.signs[:, at.of] * cases.multipliers[:, at.of]
+            else:
+                below, above, shift = _maxima(step, cases.winners[:, at.of], self._shaped(cases, step, at))
+                mixed = positive[..., None] * above + negative[..., None] * below
+                weights = _times(mixed.reshape(count, -1), step.select)
+            constant = constant + (positive * shift).sum(axis=1)
+        bound = constant + np.maximum(weights, 0) @ box.upper + np.minimum(weights, 0) @ box.lower
+        x = worst = np.where(weights > 0, box.upper, box.lower)
+        slopes, multipliers = np.zeros_like(cases.slopes), np.zeros_like(cases.multipliers)
+        lines, relus = np.zeros_like(cases.lines), cases.signs.shape[1]
+        slack = np.zeros((count, relus + cases.winners.shape[1]))
+        for (step, at), weights in zip(self._places, reversed(passed), strict=True):
+            if isinstance(step, Affine):
+                x = _times(x, step.weight.T) + step.bias
+            elif isinstance(step, Chord):
+                signs = cases.signs[:, at.of]
+                below, above, shift = _chord(step, signs, cases.slopes[:, at.of])
+                free = step.open_ & (signs == 0)
+                slopes[:, at.of] = np.where(free, np.minimum(weights, 0) * x, 0.0)
+                multipliers[:, at.of] = signs * x
+                out = np.where(weights > 0, above * x + shift, below * x)
+                slack[:, at.of] = np.where(free, np.abs(weights * (out - np.maximum(x, 0))), 0.0)
+                x = out
+            else:
+                winners, chosen = cases.winners[:, at.of], self._shaped(cases, step, at)
+                below, above, shift = _maxima(step, winners, chosen)
+                seen = _times(x, step.select.T).reshape(chosen.shape)
+                led = np.take_along_axis(seen, step.leader[None, :, None], axis=2)
+                free = step.rivals & (winners < 0)[..., None]
+                slope = np.maximum(weights, 0)[..., None] * (seen - led + step.shift(chosen)[1])
+                lines[:, at.lines] = np.where(free, slope, 0.0).reshape(count, -1)
+                out = np.where(weights > 0, (above * seen).sum(axis=2) + shift, (below * seen).sum(axis=2))
+                off = np.abs(weights * (out - seen.max(axis=2)))
+                slack[:, relus + at.of.start : relus + at.of.stop] = np.where(free.any(axis=2), off, 0.0)
+                x = out
+        return _Lowered(rounded(bound), slopes, lines, multipliers, x, slack, worst)
+
+    @staticmethod
+    def _shaped(cases: Cases, step: Lines, at: "_Place") -> NDArray[np.float64]:
+        return cases.lines[:, at.lines].reshape(len(cases), *step.slopes.shape)
+
+
+def _times(x: Matrix, matrix: csr_array | csc_array) -> Matrix:
+    """Return dense times sparse: (B, m) and (m, n) -> (B, n)."""
+    return np.asarray((matrix.T @ x.T).T)
+
+
+class _Place(NamedTuple):
+    """Where a step's numbers are: ``of`` among ReLUs or maxima, ``lines`` among lines."""
+
+    of: slice
+    lines: slice
+
+
+def _placed(relaxed: Sequence[Affine | Chord | Lines]) -> Iterator[tuple[Affine | Chord | Lines, _Place]]:
+    relus = maxima = lines = 0
+    for step in relaxed:
+        at = _Place(slice(0), slice(0))
+        if isinstance(step, Chord):
+            at = _Place(slice(relus, relus := relus + len(step.below)), slice(0))
+        elif isinstance(step, Lines):
+            ends = maxima + len(step.windows), lines + step.slopes.size
+            at = _Place(slice(maxima, ends[0]), slice(lines, ends[1]))
+            maxima, lines = ends
+        yield step, at
+
+
+class _Adam:
+    def __init__(self, values: Matrix) -> None:
+        self._mean, self._square = np.zeros_like(values), np.zeros_like(values)
+
+    def step(self, gradient: Matrix, number: int, rate: float) -> Matrix:
+        first, second, least = ADAM
+        self._mean = first * self._mean + (1 - first) * gradient
+        self._square = second * self._square + (1 - second) * gradient**2
+        mean, square = self._mean / (1 - first**number), self._square / (1 - second**number)
+        return np.asarray(rate * mean / (np.sqrt(square) + least))
+
+
+def _chord(step: Chord, signs: NDArray[np.int8], slopes: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Return lower slopes, upper slopes and shifts of ReLUs whose signs may be known: (B, n) each."""
+    known, active = signs != 0, (signs > 0).astype(np.float64)
+    below = np.where(known, active, np.where(step.open_, slopes, step.below))
+    return below, np.where(known, active, step.above), np.where(known, 0.0, step.shift)
+
+
+def _maxima(
+    step: Lines, winners: NDArray[np.int16], slopes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Matrix]:
+    """Return weights of lower and upper sums, (B, m, k) each, and shifts of maxima, (B, m)."""
+    known = winners >= 0
+    winner = (winners[..., None] == np.arange(step.windows.shape[1])).astype(np.float64)
+    below = np.where(known[..., None], winner, step.sums(np.zeros_like(step.slopes)))
+    above = np.where(known[..., None], winner, step.sums(slopes))
+    return below, above, np.where(known, 0.0, step.shift(slopes)[0])

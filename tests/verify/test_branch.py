@@ -1,0 +1,157 @@
+"""Whatever slopes, lines and multipliers are chosen, bounds hold; and gradients are those of the bounds."""
+
+import time
+
+import numpy as np
+import pytest
+
+from moosearch.verify import TOLERANCE, Relaxation
+from moosearch.verify.bounds import Lines, differences
+from moosearch.verify.branch import Branching, Cases
+from moosearch.verify.falsify import margins
+from moosearch.verify.piecewise import Affine, MaxPool, Relu
+from tests.verify.networks import box_of, case, grid
+
+NAMES = ("pooled", "before", "averaged")
+
+
+def chosen_at_random(branching, count, generator):
+    """Cases with random choices; what is known of signs and winners is so for some image of the box."""
+    box, relaxation = branching.relaxation.box, branching.relaxation
+    parts = branching._chords, branching._lines
+    slopes = np.concatenate([each.below for each in parts[0]])
+    rivals = np.concatenate([each.rivals.ravel() for each in parts[1]] or [np.zeros(0, bool)])
+    x, signs, winners = generator.uniform(box.lower, box.upper, (count, box.lower.size)), [], []
+    for step in relaxation.network.steps:
+        if isinstance(step, Relu):
+            signs.append(np.where(x >= 0, 1, -1))
+        elif isinstance(step, MaxPool):
+            winners.append(x[:, step.windows].argmax(axis=2))
+        x = step(x)
+    signs, winners = np.concatenate(signs, axis=1), np.concatenate([np.zeros((count, 0)), *winners], axis=1)
+    return Cases(
+        generator.integers(len(branching.claims), size=count),
+        np.where(generator.uniform(size=signs.shape) < 0.3, signs, 0).astype(np.int8),
+        np.where(generator.uniform(size=winners.shape) < 0.3, winners, -1).astype(np.int16),
+        generator.uniform(size=(count, len(slopes))),
+        generator.uniform(size=(count, len(rivals))) * rivals,
+        generator.exponential(size=(count, len(slopes))),
+        generator.uniform(size=(count, branching.claims.shape[1])),
+        np.full(count, np.inf),
+        np.full(count, -1),
+    )
+
+
+def belongs(net, case_signs, case_winners, x):
+    """Which images have the signs and winners of a case."""
+    inside = np.ones(len(x), bool)
+    relus = maxima = 0
+    for step in net.steps:
+        if isinstance(step, Relu):
+            signs = case_signs[relus : relus + x.shape[1]]
+            relus += x.shape[1]
+            inside &= np.where(signs == 0, True, x * signs >= 0).all(axis=1)
+        elif isinstance(step, MaxPool):
+            winners = case_winners[maxima : maxima + len(step.windows)]
+            maxima += len(step.windows)
+            seen = x[:, step.windows]
+            first = np.take_along_axis(seen, np.maximum(winners, 0)[None, :, None], axis=2)[..., 0]
+            inside &= np.where(winners < 0, True, first == seen.max(axis=2)).all(axis=1)
+        else:
+            assert isinstance(step, Affine)
+        x = step(x)
+    return inside
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("eps", [0.2, 1.0])
+def test_bounds_hold_on_the_grid_whatever_is_chosen(name, seed, eps):
+    _, net, x, moving = case(name, seed)
+    box = box_of(x, moving, eps)
+    generator = np.random.default_rng(seed)
+    claims = generator.normal(size=(5, 2, net.classes))
+    branching = Branching(Relaxation(net, box), claims, below=-np.inf)
+    cases = chosen_at_random(branching, 40, generator)
+    means = cases.share / cases.share.sum(axis=1, keepdims=True)
+    weights = np.einsum("sv,svk->sk", means, claims[cases.claim])
+    bound = branching._bound(cases, weights).bound
+    images = grid(box)
+    logits = net(images)
+    met = 0
+    for row in range(len(cases)):
+        inside = belongs(net, cases.signs[row], cases.winners[row], images)
+        met += inside.any()
+        if inside.any():
+            assert bound[row] >= (logits[inside] @ weights[row]).max()
+    assert met > 2, "cases with images in them"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_against_finite_differences(name, seed):
+    _, net, x, moving = case(name, seed)
+    generator = np.random.default_rng(seed)
+    claims = generator.normal(size=(3, 2, net.classes))
+    branching = Branching(Relaxation(net, box_of(x, moving, 0.6)), claims, below=-np.inf)
+    cases = chosen_at_random(branching, 12, generator)
+    cases.slopes = 0.1 + 0.8 * cases.slopes
+    weights = np.einsum("sv,svk->sk", cases.share, claims[cases.claim])
+    found = branching._bound(cases, weights)
+    for name_of, gradient in (
+        ("slopes", found.slopes),
+        ("lines", found.lines),
+        ("multipliers", found.multipliers),
+    ):
+        direction = generator.normal(size=gradient.shape) * (gradient != 0)
+        moved = []
+        for step in (1e-6, -1e-6):
+            other = cases.take(np.arange(len(cases)))
+            setattr(other, name_of, getattr(cases, name_of) + step * direction)
+            moved.append(branching._bound(other, weights).bound)
+        slope = (moved[0] - moved[1]) / 2e-6
+        np.testing.assert_allclose(slope, (gradient * direction).sum(axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top", [1, 2])
+def test_the_search_answers_as_the_grid_does(name, top):
+    """Without attack and program: proofs where the grid finds nothing, else what breaks the property."""
+    answered = set()
+    for seed in range(12):
+        _, net, x, moving = case(name, seed, pixels=3)
+        box, target = box_of(x, moving, 0.7), int(np.argsort(-net(x[None])[0])[0])
+        others = [number for number in range(net.classes) if number != target]
+        pairs = [[a, b] for a in others for b in others if a < b]
+        subsets = pairs if top == 2 else [[other] for other in others]
+        claims = np.array([differences(net.classes, target, subset) for subset in subsets])
+        branching = Branching(Relaxation(net, box), claims, below=-TOLERANCE)
+        found = branching.search(branching.root(), target, top, time.perf_counter() + 20)
+        reached = margins(net(grid(box, 21)), target, top).max()
+        answered.add(found.status)
+        if found.status == "none":
+            assert reached < 0
+        elif found.status == "found":
+            assert box.holds(found.x)
+            assert margins(net(found.x[None]), target, top)[0] >= 0
+    assert "none" in answered
+
+
+def test_any_line_lies_above_the_maximum():
+    rivals = 0
+    for seed in range(12):
+        _, net, x, moving = case("pooled", seed)
+        box = box_of(x, moving, 0.8)
+        lines = next(each for each in Relaxation(net, box).relaxed if isinstance(each, Lines))
+        rivals += lines.rivals.sum()
+        inner = grid(box)
+        for step in net.steps[:2]:
+            inner = step(inner)
+        largest = inner[:, lines.windows].max(axis=2)
+        generator = np.random.default_rng(seed)
+        for _ in range(10):
+            slopes = generator.uniform(size=lines.slopes.shape) * lines.rivals
+            upper = inner @ lines.matrix(slopes).toarray().T + lines.shift(slopes)[0]
+            assert (upper >= largest - 1e-9).all()
+        assert (inner @ lines.matrix(0 * lines.slopes).toarray().T <= largest + 1e-12).all()
+    assert rivals > 5, "maxima that are open"
