@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from moosearch.verify import TOLERANCE, Relaxation
-from moosearch.verify.bounds import Lines, differences
-from moosearch.verify.branch import Branching, Cases
+from moosearch.verify.bounds import Interval, Lines, _relu, differences
+from moosearch.verify.branch import Branching, Cases, _chord
 from moosearch.verify.falsify import margins
 from moosearch.verify.piecewise import Affine, MaxPool, Relu
 from tests.verify.networks import box_of, case, grid
@@ -155,3 +155,42 @@ def test_any_line_lies_above_the_maximum():
             assert (upper >= largest - 1e-9).all()
         assert (inner @ lines.matrix(0 * lines.slopes).toarray().T <= largest + 1e-12).all()
     assert rivals > 5, "maxima that are open"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_children_cover_their_parent(name):
+    generator = np.random.default_rng(0)
+    kinds = set()
+    for seed in range(6):
+        _, net, x, moving = case(name, seed, pixels=10)
+        branching = Branching(
+            Relaxation(net, box_of(x, moving, 1.0)), np.eye(net.classes)[None], below=-np.inf
+        )
+        parents = chosen_at_random(branching, 30, generator)
+        branching._descend(parents, 1)
+        parents = parents.take(parents.split >= 0)
+        kinds |= set((parents.split >= parents.signs.shape[1]).tolist())
+        box = branching.relaxation.box
+        images = generator.uniform(box.lower, box.upper, (400, box.lower.size))
+        for row in range(len(parents)):
+            one = parents.take(np.array([row]))
+            children = branching._children(one)
+            assert len(children) > 1
+            inside = belongs(net, one.signs[0], one.winners[0], images)
+            covered = [
+                belongs(net, *known, images) for known in zip(children.signs, children.winners, strict=True)
+            ]
+            np.testing.assert_array_equal(np.any(covered, axis=0), inside)
+    assert False in kinds
+    assert name == "averaged" or True in kinds, "maxima are split too"
+
+
+def test_lines_enclose_relu_for_any_slope_and_sign():
+    generator = np.random.default_rng(0)
+    ends = np.sort(generator.normal(size=(2, 300)), axis=0)
+    chord = _relu(Interval(*ends))
+    for x in generator.uniform(*ends, (50, 300)):
+        signs = np.where(generator.uniform(size=300) < 0.3, np.where(x >= 0, 1, -1), 0)
+        below, above, shift = _chord(chord, signs[None], generator.uniform(size=(1, 300)))
+        assert (below[0] * x <= np.maximum(x, 0) + 1e-12).all()
+        assert (above[0] * x + shift[0] >= np.maximum(x, 0) - 1e-12).all()
