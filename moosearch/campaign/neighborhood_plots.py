@@ -33,20 +33,21 @@ def heat_maps(found: Neighborhoods) -> Figure:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, each in zip(axes.flat, shown, strict=False):
-        region, image = found.regions[each.image], found.images[each.image]
+        region = found.regions[each.image]
         heat = axis.imshow(eps_map(each, region), cmap="viridis", vmin=0, vmax=highest)
-        axis.imshow(np.where(image > 0, image, np.nan), cmap="gray", alpha=0.35)
         for label, color in ((each.target, "white"), (each.perturbed, "#d55e00")):
-            axis.contour(region == label + 1, levels=[0.5], colors=color, linewidths=0.8)
+            axis.contour(region == label + 1, levels=[0.5], colors=color, linewidths=1.6)
         axis.set_title(
             f"image {each.image}: {found.classes[each.target]} stays\n"
-            f"{found.classes[each.perturbed]} changes, size {each.size:.3f}",
+            f"{found.classes[each.perturbed]} changes, size {each.size:.3g}",
             fontsize=8,
         )
     if shown:
         figure.colorbar(heat, ax=axes, label="how far a pixel may move", shrink=0.8)
     figure.suptitle(
-        f"{found.candidate}: {found.approach.algorithm}, {found.approach.weights} weights", fontsize=9
+        f"{found.candidate}: {found.approach.algorithm}, {found.approach.weights} weights; "
+        "white: what stays, orange: what changes",
+        fontsize=9,
     )
     return figure
 

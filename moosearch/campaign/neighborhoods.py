@@ -38,8 +38,7 @@ class Neighborhoods:
         classes: Names of its classes.
         approach: How neighborhoods were looked for.
         found: The neighborhoods, in the order of images.
-        images: (N, H, W) the images in [0, 1], by number; the mean over channels.
-        regions: (N, H, W) whose pixels are whose.
+        regions: (N, H, W) whose pixels are whose, by number of the image.
         unseen: Images on which the network does not see both objects, left aside.
         folder: Where all is written.
     """
@@ -48,7 +47,6 @@ class Neighborhoods:
     classes: tuple[str, ...]
     approach: Approach
     found: tuple[Neighborhood, ...]
-    images: NDArray[np.float64]
     regions: NDArray[np.uint8]
     unseen: int
     folder: Path
@@ -167,7 +165,6 @@ def neighborhoods(
             task.groups,
             approach,
             tuple(found),
-            np.array([each.x.reshape(model.shape).mean(axis=0) for each in asked[::2]]),
             np.array([each.regions for each in asked[::2]]),
             (len(asked) - len(questions)) // 2,
             place,
