@@ -20,7 +20,10 @@ from moosearch.verify.falsify import margins
 from moosearch.verify.piecewise import Affine, Matrix, Vector
 
 BATCH = 64
-"""Cases that are split at a time."""
+"""Cases that are split at a time, at most."""
+
+NUMBERS = 250_000, 40_000_000
+"""Choices of the cases that are split at a time, and of all that wait: what memory is there for."""
 
 ROOT_STEPS, STEPS = 20, 8
 """Steps down the gradient, of the whole box and of each case after it."""
@@ -36,8 +39,8 @@ class Searched(NamedTuple):
     """What branch and bound found.
 
     Attributes:
-        status: ``none``: no image breaks the property; ``found``: here is one; ``unknown``: time ran out, or
-            nothing was left to split.
+        status: ``none``: no image breaks the property; ``found``: here is one; ``unknown``: time or memory
+            ran out, or nothing was left to split.
         x: (n,) the image, where one was found.
         cases: How many were bounded.
     """
@@ -49,7 +52,7 @@ class Searched(NamedTuple):
 
 @dataclass
 class Cases:
-    """B cases; N ReLUs, M maxima, V logits' differences at a time.
+    """B cases; N ReLUs and M maxima that bounds leave open, V logits' differences at a time.
 
     Attributes:
         claim: (B,) which differences are bounded.
@@ -124,23 +127,23 @@ class Branching:
             below: What a bound must be below, a little less than 0 to be on the safe side.
         """
         self.relaxation, self.claims, self.below = relaxation, claims, below
-        self._chords = [each for each in relaxation.relaxed if isinstance(each, Chord)]
-        self._lines = [each for each in relaxation.relaxed if isinstance(each, Lines)]
         self._places = list(_placed(relaxation.relaxed))
+        chords = [(step, at) for step, at in self._places if isinstance(step, Chord)]
+        lines = [(step, at) for step, at in self._places if isinstance(step, Lines)]
+        self._below = np.concatenate([np.zeros(0), *(step.below[at.open_] for step, at in chords)])
+        self._slopes = np.concatenate([np.zeros(0), *(step.slopes[at.open_].ravel() for step, at in lines)])
+        self._able = [window for step, at in lines for window in step.able[at.open_]]
 
     def root(self) -> Cases:
         """Return the whole box as a case for each claim, bounded; those that are settled are left out."""
         count, several = self.claims.shape[:2]
-        below = np.concatenate([each.below for each in self._chords] or [np.zeros(0)])
-        lines = np.concatenate([each.slopes.ravel() for each in self._lines] or [np.zeros(0)])
-        maxima = sum(len(each.windows) for each in self._lines)
         cases = Cases(
             np.arange(count),
-            np.zeros((count, len(below)), np.int8),
-            np.full((count, maxima), -1, np.int16),
-            np.tile(below, (count, 1)),
-            np.tile(lines, (count, 1)),
-            np.zeros((count, len(below))),
+            np.zeros((count, len(self._below)), np.int8),
+            np.full((count, len(self._able)), -1, np.int16),
+            np.tile(self._below, (count, 1)),
+            np.tile(self._slopes, (count, 1)),
+            np.zeros((count, len(self._below))),
             np.full((count, several), 1 / several),
             np.full(count, np.inf),
             np.full(count, -1),
@@ -158,11 +161,13 @@ class Branching:
             until: Of `time.perf_counter`, when to give up.
         """
         bounded, network = len(cases), self.relaxation.network
+        choices = 2 * len(self._below) + len(self._slopes) + 1
+        batch = max(1, min(BATCH, NUMBERS[0] // choices))
         while len(cases):
-            if time.perf_counter() > until:
+            if time.perf_counter() > until or len(cases) * choices > NUMBERS[1]:
                 return Searched("unknown", None, bounded)
             order = np.argsort(-cases.bound, kind="stable")
-            chosen, cases = cases.take(order[:BATCH]), cases.take(order[BATCH:])
+            chosen, cases = cases.take(order[:batch]), cases.take(order[batch:])
             if (chosen.split < 0).any():
                 return Searched("unknown", None, bounded)
             children = self._children(chosen)
@@ -176,9 +181,8 @@ class Branching:
 
     def _children(self, cases: Cases) -> Cases:
         relus, parents, signs, winners = cases.signs.shape[1], [], [], []
-        able = [window for each in self._lines for window in each.able]
         for row, split in enumerate(map(int, cases.split)):
-            options = [-1, 1] if split < relus else np.flatnonzero(able[split - relus]).tolist()
+            options = [-1, 1] if split < relus else np.flatnonzero(self._able[split - relus]).tolist()
             for option in options:
                 sign, winner = cases.signs[row].copy(), cases.winners[row].copy()
                 if split < relus:
@@ -217,7 +221,7 @@ class Branching:
                 step = adam.step(gradients[name], number, RATES[name] * DECAY**number)
                 highest = np.inf if name == "multipliers" else 1.0
                 setattr(cases, name, np.clip(getattr(cases, name) - step, 0.0, highest))
-        slack = found.slack
+        slack = np.pad(found.slack, ((0, 0), (0, 1)))  # there may be none
         cases.split = np.where(slack.max(axis=1) > 1e-9, slack.argmax(axis=1), -1)
         return found.worst
 
@@ -233,11 +237,11 @@ class Branching:
                 continue
             positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
             if isinstance(step, Chord):
-                below, above, shift = _chord(step, cases.signs[:, at.of], cases.slopes[:, at.of])
+                below, above, shift = _chord(step, at, cases)
                 weights = positive * above + negative * below
-                weights += cases.signs[:, at.of] * cases.multipliers[:, at.of]
+                weights[:, at.open_] += cases.signs[:, at.of] * cases.multipliers[:, at.of]
             else:
-                below, above, shift = _maxima(step, cases.winners[:, at.of], self._shaped(cases, step, at))
+                below, above, shift = _maxima(step, at, cases)
                 mixed = positive[..., None] * above + negative[..., None] * below
                 weights = _times(mixed.reshape(count, -1), step.select)
             constant = constant + (positive * shift).sum(axis=1)
@@ -250,31 +254,29 @@ class Branching:
             if isinstance(step, Affine):
                 x = _times(x, step.weight.T) + step.bias
             elif isinstance(step, Chord):
-                signs = cases.signs[:, at.of]
-                below, above, shift = _chord(step, signs, cases.slopes[:, at.of])
-                free = step.open_ & (signs == 0)
-                slopes[:, at.of] = np.where(free, np.minimum(weights, 0) * x, 0.0)
-                multipliers[:, at.of] = signs * x
+                below, above, shift = _chord(step, at, cases)
                 out = np.where(weights > 0, above * x + shift, below * x)
-                slack[:, at.of] = np.where(free, np.abs(weights * (out - np.maximum(x, 0))), 0.0)
+                signs, here = cases.signs[:, at.of], x[:, at.open_]
+                slopes[:, at.of] = np.where(signs == 0, np.minimum(weights[:, at.open_], 0) * here, 0.0)
+                multipliers[:, at.of] = signs * here
+                off = np.abs(weights * (out - np.maximum(x, 0)))[:, at.open_]
+                slack[:, at.of] = np.where(signs == 0, off, 0.0)
                 x = out
             else:
-                winners, chosen = cases.winners[:, at.of], self._shaped(cases, step, at)
-                below, above, shift = _maxima(step, winners, chosen)
-                seen = _times(x, step.select.T).reshape(chosen.shape)
+                below, above, shift = _maxima(step, at, cases)
+                seen = _times(x, step.select.T).reshape(count, *step.windows.shape)
                 led = np.take_along_axis(seen, step.leader[None, :, None], axis=2)
-                free = step.rivals & (winners < 0)[..., None]
-                slope = np.maximum(weights, 0)[..., None] * (seen - led + step.shift(chosen)[1])
-                lines[:, at.lines] = np.where(free, slope, 0.0).reshape(count, -1)
+                slope = np.maximum(weights, 0)[..., None] * (
+                    seen - led + step.shift(_sloped(step, at, cases))[1]
+                )
+                unknown = cases.winners[:, at.of] < 0
+                free = step.rivals[at.open_] & unknown[..., None]
+                lines[:, at.lines] = np.where(free, slope[:, at.open_], 0.0).reshape(count, -1)
                 out = np.where(weights > 0, (above * seen).sum(axis=2) + shift, (below * seen).sum(axis=2))
-                off = np.abs(weights * (out - seen.max(axis=2)))
-                slack[:, relus + at.of.start : relus + at.of.stop] = np.where(free.any(axis=2), off, 0.0)
+                off = np.abs(weights * (out - seen.max(axis=2)))[:, at.open_]
+                slack[:, relus + at.of.start : relus + at.of.stop] = np.where(unknown, off, 0.0)
                 x = out
         return _Lowered(rounded(bound), slopes, lines, multipliers, x, slack, worst)
-
-    @staticmethod
-    def _shaped(cases: Cases, step: Lines, at: "_Place") -> NDArray[np.float64]:
-        return cases.lines[:, at.lines].reshape(len(cases), *step.slopes.shape)
 
 
 def _times(x: Matrix, matrix: csr_array | csc_array) -> Matrix:
@@ -283,8 +285,15 @@ def _times(x: Matrix, matrix: csr_array | csc_array) -> Matrix:
 
 
 class _Place(NamedTuple):
-    """Where a step's numbers are: ``of`` among ReLUs or maxima, ``lines`` among lines."""
+    """Where a step's numbers are.
 
+    Attributes:
+        open_: Which of its ReLUs or maxima are open.
+        of: Where these are among the cases' ReLUs or maxima.
+        lines: And among their lines.
+    """
+
+    open_: NDArray[np.int64]
     of: slice
     lines: slice
 
@@ -292,12 +301,14 @@ class _Place(NamedTuple):
 def _placed(relaxed: Sequence[Affine | Chord | Lines]) -> Iterator[tuple[Affine | Chord | Lines, _Place]]:
     relus = maxima = lines = 0
     for step in relaxed:
-        at = _Place(slice(0), slice(0))
+        at = _Place(np.zeros(0, np.int64), slice(0), slice(0))
         if isinstance(step, Chord):
-            at = _Place(slice(relus, relus := relus + len(step.below)), slice(0))
+            open_ = np.flatnonzero(step.open_)
+            at = _Place(open_, slice(relus, relus := relus + len(open_)), slice(0))
         elif isinstance(step, Lines):
-            ends = maxima + len(step.windows), lines + step.slopes.size
-            at = _Place(slice(maxima, ends[0]), slice(lines, ends[1]))
+            open_ = np.flatnonzero(step.rivals.any(axis=1))
+            ends = maxima + len(open_), lines + len(open_) * step.windows.shape[1]
+            at = _Place(open_, slice(maxima, ends[0]), slice(lines, ends[1]))
             maxima, lines = ends
         yield step, at
 
@@ -314,19 +325,30 @@ class _Adam:
         return np.asarray(rate * mean / (np.sqrt(square) + least))
 
 
-def _chord(step: Chord, signs: NDArray[np.int8], slopes: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Return lower slopes, upper slopes and shifts of ReLUs whose signs may be known: (B, n) each."""
+def _chord(step: Chord, at: _Place, cases: Cases) -> tuple[Matrix, Matrix, Matrix]:
+    """Return lower slopes, upper slopes and shifts of ReLUs: (B, n) each."""
+    signs = cases.signs[:, at.of]
     known, active = signs != 0, (signs > 0).astype(np.float64)
-    below = np.where(known, active, np.where(step.open_, slopes, step.below))
-    return below, np.where(known, active, step.above), np.where(known, 0.0, step.shift)
+    below, above, shift = (np.tile(each, (len(cases), 1)) for each in (step.below, step.above, step.shift))
+    below[:, at.open_] = np.where(known, active, cases.slopes[:, at.of])
+    above[:, at.open_] = np.where(known, active, step.above[at.open_])
+    shift[:, at.open_] = np.where(known, 0.0, step.shift[at.open_])
+    return below, above, shift
 
 
-def _maxima(
-    step: Lines, winners: NDArray[np.int16], slopes: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Matrix]:
+def _maxima(step: Lines, at: _Place, cases: Cases) -> tuple[NDArray[np.float64], NDArray[np.float64], Matrix]:
     """Return weights of lower and upper sums, (B, m, k) each, and shifts of maxima, (B, m)."""
-    known = winners >= 0
+    winners = np.full((len(cases), len(step.windows)), -1)
+    winners[:, at.open_] = cases.winners[:, at.of]
+    known, slopes = winners >= 0, _sloped(step, at, cases)
     winner = (winners[..., None] == np.arange(step.windows.shape[1])).astype(np.float64)
     below = np.where(known[..., None], winner, step.sums(np.zeros_like(step.slopes)))
     above = np.where(known[..., None], winner, step.sums(slopes))
     return below, above, np.where(known, 0.0, step.shift(slopes)[0])
+
+
+def _sloped(step: Lines, at: _Place, cases: Cases) -> NDArray[np.float64]:
+    """Return the slopes of maxima: (B, m, k)."""
+    slopes = np.tile(step.slopes, (len(cases), 1, 1))
+    slopes[:, at.open_] = cases.lines[:, at.lines].reshape(len(cases), -1, step.windows.shape[1])
+    return slopes

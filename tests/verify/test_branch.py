@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from moosearch.verify import TOLERANCE, Relaxation
-from moosearch.verify.bounds import Interval, Lines, _relu, differences
-from moosearch.verify.branch import Branching, Cases, _chord
+from moosearch.verify.bounds import Chord, Lines, differences
+from moosearch.verify.branch import Branching, _chord
 from moosearch.verify.falsify import margins
-from moosearch.verify.piecewise import Affine, MaxPool, Relu
 from tests.verify.networks import box_of, case, grid
 
 NAMES = ("pooled", "before", "averaged")
@@ -17,49 +16,43 @@ NAMES = ("pooled", "before", "averaged")
 
 def chosen_at_random(branching, count, generator):
     """Cases with random choices; what is known of signs and winners is so for some image of the box."""
-    box, relaxation = branching.relaxation.box, branching.relaxation
-    parts = branching._chords, branching._lines
-    slopes = np.concatenate([each.below for each in parts[0]])
-    rivals = np.concatenate([each.rivals.ravel() for each in parts[1]] or [np.zeros(0, bool)])
-    x, signs, winners = generator.uniform(box.lower, box.upper, (count, box.lower.size)), [], []
-    for step in relaxation.network.steps:
-        if isinstance(step, Relu):
-            signs.append(np.where(x >= 0, 1, -1))
-        elif isinstance(step, MaxPool):
-            winners.append(x[:, step.windows].argmax(axis=2))
-        x = step(x)
-    signs, winners = np.concatenate(signs, axis=1), np.concatenate([np.zeros((count, 0)), *winners], axis=1)
-    return Cases(
-        generator.integers(len(branching.claims), size=count),
-        np.where(generator.uniform(size=signs.shape) < 0.3, signs, 0).astype(np.int8),
-        np.where(generator.uniform(size=winners.shape) < 0.3, winners, -1).astype(np.int16),
-        generator.uniform(size=(count, len(slopes))),
-        generator.uniform(size=(count, len(rivals))) * rivals,
-        generator.exponential(size=(count, len(slopes))),
-        generator.uniform(size=(count, branching.claims.shape[1])),
-        np.full(count, np.inf),
-        np.full(count, -1),
-    )
+    cases = Branching(branching.relaxation, branching.claims, below=-np.inf).root()
+    cases = cases.take(generator.integers(len(cases), size=count))
+    box, signs, winners = branching.relaxation.box, [], []
+    x = generator.uniform(box.lower, box.upper, (count, box.lower.size))
+    for (step, at), of in zip(branching._places, branching.relaxation.network.steps, strict=True):
+        if isinstance(step, Chord):
+            signs.append(np.where(x >= 0, 1, -1)[:, at.open_])
+        elif isinstance(step, Lines):
+            able = np.where(step.able, x[:, step.windows], -np.inf)
+            winners.append(able.argmax(axis=2)[:, at.open_])
+        x = of(x)
+    signs = np.concatenate(signs, axis=1)
+    winners = np.concatenate([np.zeros((count, 0)), *winners], axis=1)
+    rivals = [step.rivals[at.open_].ravel() for step, at in branching._places if isinstance(step, Lines)]
+    cases.signs = np.where(generator.uniform(size=signs.shape) < 0.3, signs, 0).astype(np.int8)
+    cases.winners = np.where(generator.uniform(size=winners.shape) < 0.3, winners, -1).astype(np.int16)
+    cases.slopes = generator.uniform(size=cases.slopes.shape)
+    cases.lines = generator.uniform(size=cases.lines.shape) * np.concatenate([np.zeros(0), *rivals])
+    cases.multipliers = generator.exponential(size=cases.multipliers.shape)
+    cases.share = generator.uniform(size=cases.share.shape)
+    cases.bound = np.full(count, np.inf)
+    return cases
 
 
-def belongs(net, case_signs, case_winners, x):
+def belongs(branching, signs, winners, x):
     """Which images have the signs and winners of a case."""
     inside = np.ones(len(x), bool)
-    relus = maxima = 0
-    for step in net.steps:
-        if isinstance(step, Relu):
-            signs = case_signs[relus : relus + x.shape[1]]
-            relus += x.shape[1]
-            inside &= np.where(signs == 0, True, x * signs >= 0).all(axis=1)
-        elif isinstance(step, MaxPool):
-            winners = case_winners[maxima : maxima + len(step.windows)]
-            maxima += len(step.windows)
-            seen = x[:, step.windows]
-            first = np.take_along_axis(seen, np.maximum(winners, 0)[None, :, None], axis=2)[..., 0]
-            inside &= np.where(winners < 0, True, first == seen.max(axis=2)).all(axis=1)
-        else:
-            assert isinstance(step, Affine)
-        x = step(x)
+    for (step, at), of in zip(branching._places, branching.relaxation.network.steps, strict=True):
+        if isinstance(step, Chord):
+            known = signs[at.of]
+            inside &= np.where(known == 0, True, x[:, at.open_] * known >= 0).all(axis=1)
+        elif isinstance(step, Lines):
+            known = winners[at.of]
+            seen = x[:, step.windows[at.open_]]
+            first = np.take_along_axis(seen, np.maximum(known, 0)[None, :, None], axis=2)[..., 0]
+            inside &= np.where(known < 0, True, first == seen.max(axis=2)).all(axis=1)
+        x = of(x)
     return inside
 
 
@@ -80,7 +73,7 @@ def test_bounds_hold_on_the_grid_whatever_is_chosen(name, seed, eps):
     logits = net(images)
     met = 0
     for row in range(len(cases)):
-        inside = belongs(net, cases.signs[row], cases.winners[row], images)
+        inside = belongs(branching, cases.signs[row], cases.winners[row], images)
         met += inside.any()
         if inside.any():
             assert bound[row] >= (logits[inside] @ weights[row]).max()
@@ -176,9 +169,10 @@ def test_children_cover_their_parent(name):
             one = parents.take(np.array([row]))
             children = branching._children(one)
             assert len(children) > 1
-            inside = belongs(net, one.signs[0], one.winners[0], images)
+            inside = belongs(branching, one.signs[0], one.winners[0], images)
             covered = [
-                belongs(net, *known, images) for known in zip(children.signs, children.winners, strict=True)
+                belongs(branching, *known, images)
+                for known in zip(children.signs, children.winners, strict=True)
             ]
             np.testing.assert_array_equal(np.any(covered, axis=0), inside)
     assert False in kinds
@@ -187,10 +181,18 @@ def test_children_cover_their_parent(name):
 
 def test_lines_enclose_relu_for_any_slope_and_sign():
     generator = np.random.default_rng(0)
-    ends = np.sort(generator.normal(size=(2, 300)), axis=0)
-    chord = _relu(Interval(*ends))
-    for x in generator.uniform(*ends, (50, 300)):
-        signs = np.where(generator.uniform(size=300) < 0.3, np.where(x >= 0, 1, -1), 0)
-        below, above, shift = _chord(chord, signs[None], generator.uniform(size=(1, 300)))
-        assert (below[0] * x <= np.maximum(x, 0) + 1e-12).all()
-        assert (above[0] * x + shift[0] >= np.maximum(x, 0) - 1e-12).all()
+    for seed in range(6):
+        _, net, x, moving = case("averaged", seed, pixels=10)
+        branching = Branching(
+            Relaxation(net, box_of(x, moving, 1.0)), np.eye(net.classes)[None], below=-np.inf
+        )
+        cases = chosen_at_random(branching, 20, generator)
+        for number, (step, at) in enumerate(branching._places):
+            if isinstance(step, Chord):
+                ends, signs = branching.relaxation.inputs[number], np.zeros((20, len(step.shift)))
+                signs[:, at.open_] = cases.signs[:, at.of]
+                below, above, shift = _chord(step, at, cases)
+                for inner in generator.uniform(ends.lower, ends.upper, (50, len(step.shift))):
+                    z = np.where(signs == 0, inner, signs * np.abs(inner))
+                    assert (below * z <= np.maximum(z, 0) + 1e-9).all()
+                    assert (above * z + shift >= np.maximum(z, 0) - 1e-9).all()
