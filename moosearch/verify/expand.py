@@ -77,7 +77,7 @@ def expand(
             lambda radius: oracle.ask(radius * ones, quick=True) == "robust", 0.0, 1.0, tolerance
         )
         keep = cutting_weights(oracle, cut)
-        length = 0.25
+        length = max(float(eps[0]), 4 * tolerance)  # as far as robustness reaches here
         for _ in range(rounds):
             if length < tolerance:
                 break
@@ -134,7 +134,7 @@ def reached(holds: Holds, low: float, high: float, tolerance: float) -> float:
 
 def _bisected(holds: Holds, low: float, high: float, tolerance: float) -> float:
     """Narrow down: ``low`` holds, ``high`` does not."""
-    while high - low > tolerance:
+    while high - low > tolerance * (1 + 1e-9):  # a step of the tolerance itself is narrow enough
         middle = (low + high) / 2
         if holds(middle):
             low = middle
