@@ -134,8 +134,11 @@ class Branching:
         self._slopes = np.concatenate([np.zeros(0), *(step.slopes[at.open_].ravel() for step, at in lines)])
         self._able = [window for step, at in lines for window in step.able[at.open_]]
 
-    def root(self) -> Cases:
-        """Return the whole box as a case for each claim, bounded; those that are settled are left out."""
+    def root(self) -> tuple[Cases, Matrix]:
+        """Return the whole box as a case for each claim, bounded; those that are settled are left out.
+
+        And (B, n) the worst image of each, the largest bound first, from where an attack may start.
+        """
         count, several = self.claims.shape[:2]
         cases = Cases(
             np.arange(count),
@@ -148,8 +151,10 @@ class Branching:
             np.full(count, np.inf),
             np.full(count, -1),
         )
-        self._descend(cases, ROOT_STEPS)
-        return cases.take(cases.bound >= self.below)
+        worst = self._descend(cases, ROOT_STEPS)
+        order = np.argsort(-cases.bound, kind="stable")
+        order = order[cases.bound[order] >= self.below]
+        return cases.take(order), worst[order]
 
     def search(self, cases: Cases, target: int, top: int, until: float) -> Searched:
         """Split until every case is settled.

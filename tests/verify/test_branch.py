@@ -16,7 +16,7 @@ NAMES = ("pooled", "before", "averaged")
 
 def chosen_at_random(branching, count, generator):
     """Cases with random choices; what is known of signs and winners is so for some image of the box."""
-    cases = Branching(branching.relaxation, branching.claims, below=-np.inf).root()
+    cases = Branching(branching.relaxation, branching.claims, below=-np.inf).root()[0]
     cases = cases.take(generator.integers(len(cases), size=count))
     box, signs, winners = branching.relaxation.box, [], []
     x = generator.uniform(box.lower, box.upper, (count, box.lower.size))
@@ -119,7 +119,7 @@ def test_the_search_answers_as_the_grid_does(name, top):
         subsets = pairs if top == 2 else [[other] for other in others]
         claims = np.array([differences(net.classes, target, subset) for subset in subsets])
         branching = Branching(Relaxation(net, box), claims, below=-TOLERANCE)
-        found = branching.search(branching.root(), target, top, time.perf_counter() + 20)
+        found = branching.search(branching.root()[0], target, top, time.perf_counter() + 20)
         reached = margins(net(grid(box, 21)), target, top).max()
         answered.add(found.status)
         if found.status == "none":
