@@ -25,7 +25,7 @@ Face = Literal["blocked", "unknown", "full", "open"]
 Holds = Callable[[float], bool]
 Search = Callable[[Holds, float, float, float], float]
 
-SHRINKS = 4
+SHRINKS = 2
 """How often a step that went too far is shrunk towards where it came from, before the step is halved."""
 
 
