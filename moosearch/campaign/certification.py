@@ -13,6 +13,7 @@ from moosearch.campaign.kept import digest, kept, store
 from moosearch.campaign.subject import trained
 from moosearch.errors import SpecError
 from moosearch.judging import judge
+from moosearch.judging.measure import unheard
 from moosearch.judging.record import record, wilson
 from moosearch.registry import to_tree
 from moosearch.verify import Certificate, Effort, Piecewise, certify, points
@@ -152,7 +153,7 @@ def certification(
             Certificate,
             place,
             workers=workers,
-            progress=partial(progress or _unheard, "verified"),
+            progress=partial(progress or unheard, "verified"),
         )
         withstood = judgment.worst_case.tolist()
         result = Certification(
@@ -180,7 +181,3 @@ def _believed(certificate: Certificate, withstood: float) -> Certificate:
     if withstood or certificate.standing != "robust":
         return certificate
     return replace(certificate, standing="unknown", ways=(*certificate.ways, CONTRADICTED))
-
-
-def _unheard(name: str, done: int, total: int) -> None:
-    """Tell nobody."""

@@ -15,6 +15,9 @@ from moosearch.verify.layered import Neighborhood
 MOST = 12
 """Neighborhoods that are drawn, the first ones."""
 
+MOST_PIXELS = 98
+"""Percentile of radii at which the scale ends: a far corner of few pixels may move ten times as far."""
+
 
 def save(found: Neighborhoods) -> list[Path]:
     """Write both drawings into the folder of the neighborhoods, as PNG and PDF; return the PNG files."""
@@ -29,12 +32,13 @@ def heat_maps(found: Neighborhoods) -> Figure:
     rows = math.ceil(len(shown) / columns) or 1
     figure = Figure(figsize=(2.5 * columns + 0.9, 2.7 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    highest = max((max(each.eps) for each in shown), default=1.0) or 1.0
+    maps = [eps_map(each, found.regions[each.image]) for each in shown]
+    highest = float(np.percentile(maps, MOST_PIXELS)) if shown else 1.0
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, each in zip(axes.flat, shown, strict=False):
+    for axis, each, radii in zip(axes.flat, shown, maps, strict=False):
         region = found.regions[each.image]
-        heat = axis.imshow(eps_map(each, region), cmap="viridis", vmin=0, vmax=highest)
+        heat = axis.imshow(radii, cmap="viridis", vmin=0, vmax=highest or 1.0)
         for label, color in ((each.target, "white"), (each.perturbed, "#d55e00")):
             axis.contour(region == label + 1, levels=[0.5], colors=color, linewidths=1.6)
         axis.set_title(
@@ -43,7 +47,7 @@ def heat_maps(found: Neighborhoods) -> Figure:
             fontsize=8,
         )
     if shown:
-        figure.colorbar(heat, ax=axes, label="how far a pixel may move", shrink=0.8)
+        figure.colorbar(heat, ax=axes, label="how far a pixel may move", shrink=0.8, extend="max")
     figure.suptitle(
         f"{found.candidate}: {found.approach.algorithm}, {found.approach.weights} weights; "
         "white: what stays, orange: what changes",
@@ -64,6 +68,7 @@ def relations(found: Neighborhoods) -> Figure:
     axis = figure.subplots()
     heat = axis.imshow(table.to_numpy(), cmap="viridis")
     ticks = range(len(found.classes))
+    axis.grid(visible=False)
     axis.set_xticks(ticks, found.classes, fontsize=8)
     axis.set_yticks(ticks, found.classes, fontsize=8)
     axis.set(xlabel="object that changes", ylabel="object that stays")

@@ -19,6 +19,7 @@ from moosearch.campaign.subject import Trained, trained
 from moosearch.data import ImageDataset
 from moosearch.data.npz import REGIONS, read_npz
 from moosearch.errors import SpecError
+from moosearch.judging.measure import unheard
 from moosearch.registry import to_tree
 from moosearch.verify import Piecewise
 from moosearch.verify.layered import Approach, Neighborhood, Question, neighborhood, seen
@@ -158,7 +159,7 @@ def neighborhoods(
             Neighborhood,
             place,
             workers=workers,
-            progress=partial(progress or _unheard, model.name),
+            progress=partial(progress or unheard, model.name),
         )
         result = Neighborhoods(
             model.name,
@@ -198,7 +199,3 @@ def _questions(model: Trained, data: Path | None, most: int) -> list[Question]:
             for target, other in ((first, second), (second, first))
         ]
     return questions
-
-
-def _unheard(name: str, done: int, total: int) -> None:
-    """Tell nobody."""

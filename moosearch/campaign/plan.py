@@ -28,6 +28,7 @@ from moosearch.space.files import Document
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective, key_of
 from moosearch.training.objectives import RobustAccuracy
 from moosearch.training.verified import VerifiedFraction
+from moosearch.verify import check_layers
 
 
 @dataclass(frozen=True)
@@ -281,9 +282,11 @@ def _objectives(
         if metric.kind != "fraction":
             costs[key_of(metric)] = Cost(metric, campaign.child("constraints"), known=True)
     networks = Corners(corners, candidate, gpu=spec.resources.gpus != 0)
-    for index, objective in enumerate(spec.objectives):
+    places = [campaign.child("objectives").child(index) for index in range(len(spec.objectives))]
+    places += [campaign.child("constraints")] * len(metrics)
+    for objective, here in zip([*spec.objectives, *metrics], places, strict=True):
         if isinstance(objective, VerifiedFraction):
-            networks.check(objective.check, campaign.child("objectives").child(index))
+            networks.check(check_layers, here)
     worst = networks.references(costs)
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):

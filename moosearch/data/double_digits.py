@@ -76,10 +76,9 @@ class DoubleDigits(ImageDataset):
 
     def read(self, *, download: bool) -> Images:
         """Read the source, and compose, once in a process."""
-        return _read(self, download)
+        return _read(self, download=download)
 
-    def compose(self, *, download: bool) -> Images:
-        """Read the source, and compose."""
+    def _read(self, *, download: bool) -> Images:
         source: ImageDataset = Digits()
         if self.source == "mnist":
             source = Mnist(root=self.root, download=self.download, npz=self.npz)
@@ -97,8 +96,8 @@ class DoubleDigits(ImageDataset):
 
 
 @functools.lru_cache(maxsize=1)
-def _read(dataset: DoubleDigits, download: bool) -> Images:  # noqa: FBT001 (a cache has positions alone)
-    return dataset.compose(download=download)
+def _read(dataset: DoubleDigits, *, download: bool) -> Images:
+    return dataset._read(download=download)
 
 
 def _bytes(x: Array) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from moosearch.data import Split, Task
 from moosearch.errors import ExportError
 from moosearch.export.programs import quiet
-from moosearch.judging.measure import batch_size, correct_clean, twin_of, withstood
+from moosearch.judging.measure import batch_size, correct_clean, twin_of, unheard, withstood
 from moosearch.judging.record import attack_tree, share
 from moosearch.models import RobustNet
 from moosearch.models.network import Outputs
@@ -184,7 +184,7 @@ def judge_int8(
             some, key = val.first(objective.images), key_of(objective)
             marks = {}
             for how, attacked in (("adaptive", StraightThrough(int8, twin)), ("transferred", twin)):
-                told = partial(progress or _unheard, f"{key}, {how}")
+                told = partial(progress or unheard, f"{key}, {how}")
                 marks[how] = torch.stack(
                     [
                         withstood(right_of, attacked, some, tasks, group, seed=seed, progress=told)
@@ -211,10 +211,6 @@ def _shares(marks: Tensor) -> dict[str, Any]:
     if len(shares) == 1:
         return shares[0]
     return {"accuracy": fmean(each["accuracy"] for each in shares), "interval": None}
-
-
-def _unheard(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @torch.no_grad()

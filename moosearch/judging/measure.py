@@ -211,7 +211,7 @@ def judgments(
     judgment, twin = Judgment(clean), twin_of(net)
     yield judgment
     for name, attack in attacks.items():
-        told = partial(progress or _unheard, name)
+        told = partial(progress or unheard, name)
         attacked = _attacked(attack, net, twin, images, tasks, clean, seed=seed, size=size, progress=told)
         judgment = Judgment(clean, {**judgment.attacked, name: attacked})
         yield judgment
@@ -256,7 +256,7 @@ def _attacked(
     return Attacked(attack, robust, distance, time.perf_counter() - start, total, " ".join(doubts))
 
 
-def _unheard(name: str, done: int, total: int) -> None:
+def unheard(name: str, done: int, total: int) -> None:
     """Tell nobody."""
 
 

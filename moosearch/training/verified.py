@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import pydantic
-from torch import nn
 
 from moosearch.evaluation import Sense
 from moosearch.registry import NonNegative
 from moosearch.training.objectives import OBJECTIVES, Kind, Subject
-from moosearch.verify import Effort, Piecewise, certify, check_layers, points
+from moosearch.verify import Effort, Piecewise, certify, points
 
 
 @OBJECTIVES.register("verified_fraction")
@@ -34,14 +33,6 @@ class VerifiedFraction:
     sense: ClassVar[Sense] = "maximize"
     unit: ClassVar[str] = "fraction"
     kind: ClassVar[Kind] = "fraction"
-
-    def check(self, network: nn.Sequential) -> None:
-        """Check that a network can be verified; its weights are not looked at.
-
-        Raises:
-            SpecError: It has layers that cannot.
-        """
-        check_layers(network)
 
     def measure(self, subject: Subject) -> float:
         """Return a fraction in [0, 1]."""

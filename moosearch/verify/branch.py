@@ -9,7 +9,7 @@ the logits' differences that is bounded. Whatever is chosen, the bound holds.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.sparse import csc_array, csr_array
 from moosearch.verify.bounds import Chord, Lines, Relaxation, rounded
 from moosearch.verify.falsify import margins
 from moosearch.verify.piecewise import Affine, Matrix, Vector
+from moosearch.verify.searched import Searched
 
 BATCH = 64
 """Cases that are split at a time, at most."""
@@ -33,21 +34,6 @@ RATES, DECAY = {"slopes": 0.2, "lines": 0.1, "multipliers": 0.05, "share": 0.1},
 
 ADAM = 0.9, 0.99, 1e-12
 """Memory of the gradient and of its square, and what keeps the quotient finite (Kingma & Ba 2015)."""
-
-
-class Searched(NamedTuple):
-    """What branch and bound found.
-
-    Attributes:
-        status: ``none``: no image breaks the property; ``found``: here is one; ``unknown``: time or memory
-            ran out, or nothing was left to split.
-        x: (n,) the image, where one was found.
-        cases: How many were bounded.
-    """
-
-    status: Literal["none", "found", "unknown"]
-    x: Vector | None
-    cases: int
 
 
 @dataclass
@@ -165,24 +151,23 @@ class Branching:
             top: How many labels an image has.
             until: Of `time.perf_counter`, when to give up.
         """
-        bounded, network = len(cases), self.relaxation.network
+        network = self.relaxation.network
         choices = 2 * len(self._below) + len(self._slopes) + 1
         batch = max(1, min(BATCH, NUMBERS[0] // choices))
         while len(cases):
             if time.perf_counter() > until or len(cases) * choices > NUMBERS[1]:
-                return Searched("unknown", None, bounded)
+                return Searched("unknown", None)
             order = np.argsort(-cases.bound, kind="stable")
             chosen, cases = cases.take(order[:batch]), cases.take(order[batch:])
             if (chosen.split < 0).any():
-                return Searched("unknown", None, bounded)
+                return Searched("unknown", None)
             children = self._children(chosen)
             worst = self._descend(children, STEPS)
-            bounded += len(children)
             reached = margins(network(worst), target, top)
             if reached.max() >= 0:
-                return Searched("found", worst[reached.argmax()], bounded)
+                return Searched("found", worst[reached.argmax()])
             cases = cases.with_(children.take(children.bound >= self.below))
-        return Searched("none", None, bounded)
+        return Searched("none", None)
 
     def _children(self, cases: Cases) -> Cases:
         relus, parents, signs, winners = cases.signs.shape[1], [], [], []

@@ -6,8 +6,7 @@ all others are linear and need no variable. What is maximized is a number m that
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +14,10 @@ from scipy.sparse import csr_array
 
 from moosearch.verify.bounds import Lines, Relaxation, differences
 from moosearch.verify.piecewise import Affine, Vector
+from moosearch.verify.searched import Searched
 
 FEASIBILITY = 1e-9
 """By how much the solver may break a constraint, and a binary be none."""
-
-
-@dataclass(frozen=True)
-class Solved:
-    """What the solver said.
-
-    Attributes:
-        status: ``none``: there is no such image; ``found``: here is one; ``unknown``: time ran out, or the
-            solver gave up.
-        x: (n,) the image, where one was found.
-        binaries: Binary variables of the program.
-    """
-
-    status: Literal["none", "found", "unknown"]
-    x: Vector | None
-    binaries: int
 
 
 def solve(
@@ -46,7 +30,7 @@ def solve(
     time_limit: float,
     until: float | None = 0.0,
     seed: int = 0,
-) -> Solved:
+) -> Searched:
     """Look for an image of the box where ``top`` classes come within a margin of the target, or exceed it.
 
     Args:
@@ -80,15 +64,15 @@ def solve(
     solver.run()
     status, kinds = solver.getModelStatus(), highspy.HighsModelStatus
     if status == kinds.kInfeasible:
-        return Solved("none", None, program.binaries)
+        return Searched("none", None)
     values = np.array(solver.getSolution().col_value)
     has_solution = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     if has_solution and len(values):
         box = relaxation.box
         x = box.lower.copy()
         x[program.moving] = values[: len(program.moving)]
-        return Solved("found", np.clip(x, box.lower, box.upper), program.binaries)
-    return Solved("unknown", None, program.binaries)
+        return Searched("found", np.clip(x, box.lower, box.upper))
+    return Searched("unknown", None)
 
 
 class _Program:
@@ -103,10 +87,6 @@ class _Program:
     @property
     def count(self) -> int:
         return len(self.lower)
-
-    @property
-    def binaries(self) -> int:
-        return sum(self.integral)
 
     def variable(self, lower: float, upper: float, *, integral: bool = False) -> int:
         self.lower.append(lower)

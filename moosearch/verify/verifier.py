@@ -13,10 +13,10 @@ from moosearch.registry import Count, Positive
 from moosearch.verify import milp
 from moosearch.verify.bounds import Relaxation, differences
 from moosearch.verify.box import Box
-from moosearch.verify.branch import Branching, Cases, Searched
+from moosearch.verify.branch import Branching, Cases
 from moosearch.verify.falsify import attack, margins
-from moosearch.verify.milp import Solved
 from moosearch.verify.piecewise import Piecewise, Vector
+from moosearch.verify.searched import Searched
 
 Answer = Literal["robust", "vulnerable", "unknown"]
 Way = Literal["attack", "bounds", "branching", "milp"]
@@ -128,7 +128,7 @@ class Verifier:
         way, found = self._searched(branching, cases, target, rivals)
         return self._judged(replace(unknown, way=way), found, target)
 
-    def _judged(self, unknown: Verdict, found: Searched | Solved, target: int) -> Verdict:
+    def _judged(self, unknown: Verdict, found: Searched, target: int) -> Verdict:
         """Return what a complete search tells: an image counts if it fools the network itself."""
         if found.status == "none":
             return replace(unknown, answer="robust")
@@ -156,7 +156,7 @@ class Verifier:
 
     def _searched(
         self, branching: Branching, cases: Cases, target: int, rivals: list[int]
-    ) -> tuple[Way, Searched | Solved]:
+    ) -> tuple[Way, Searched]:
         """Search completely: by branch and bound, and for the second half of the time by a program."""
         begun, limit = time.perf_counter(), self.effort.time_limit
         searched = branching.search(cases, target, self.top, begun + limit / 2)

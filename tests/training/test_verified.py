@@ -91,3 +91,18 @@ def test_a_space_whose_networks_cannot_be_verified_is_refused(tmp_path, cli):
     assert code == 2
     assert "campaign.objectives.2: cannot be verified: the network has the layer SiLU" in err
     assert "architecture.activation=silu" in err
+
+
+def test_a_constraint_on_it_is_checked_as_an_objective_is(tmp_path, cli):
+    space = tmp_path / "space.yaml"
+    text = SPACE.replace("pool: 1}", "activation: silu, pool: 1}")
+    objective = "    - {name: verified_fraction, eps: 0.01, images: 20}\n"
+    assert objective in text
+    space.write_text(
+        text.replace(objective, "").replace(
+            "  budget:", "  constraints: [verified_fraction >= 0.1]\n  budget:"
+        )
+    )
+    code, _, err = cli("validate", space)
+    assert code == 2
+    assert "campaign.constraints: cannot be verified: the network has the layer SiLU" in err
