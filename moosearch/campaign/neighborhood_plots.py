@@ -15,13 +15,16 @@ from moosearch.verify.layered import Neighborhood
 MOST = 12
 """Neighborhoods that are drawn, the first ones."""
 
+MOST_WITNESSES = 6
+"""Neighborhoods whose witness is drawn, the first ones that have one."""
+
 MOST_PIXELS = 98
 """Percentile of radii at which the scale ends: a far corner of few pixels may move ten times as far."""
 
 
 def save(found: Neighborhoods) -> list[Path]:
-    """Write both drawings into the folder of the neighborhoods, as PNG and PDF; return the PNG files."""
-    drawings = (("heat_maps", heat_maps), ("relations", relations))
+    """Write the drawings into the folder of the neighborhoods, as PNG and PDF; return the PNG files."""
+    drawings = (("heat_maps", heat_maps), ("relations", relations), ("witnesses", witnesses))
     return [figures.save(found.folder, name, draw, found) for name, draw in drawings]
 
 
@@ -59,6 +62,38 @@ def heat_maps(found: Neighborhoods) -> Figure:
 def eps_map(found: Neighborhood, region: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the radius of every pixel: (H, W)."""
     return np.array(found.eps)[Layers.around(region == found.perturbed + 1).of]
+
+
+def witnesses(found: Neighborhoods) -> Figure:
+    """Draw for neighborhoods an image that blocks their innermost blocked layer, and how it differs.
+
+    The image as it is, the witness, and the change, each with the classes that the network sees.
+    """
+    shown = [each for each in found.found if "blocked" in each.faces][:MOST_WITNESSES]
+    rows = len(shown) or 1
+    figure = Figure(figsize=(7.6, 2.5 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, 3, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for (left, middle, right), each in zip(axes, shown, strict=False):
+        layer, witness = next((d, w) for d, w in enumerate(each.witnesses) if w is not None)
+        image = found.images[each.image]
+        other = np.array(witness.x).reshape(image.shape)
+        change = (other - image).mean(axis=0)
+        most = float(np.abs(change).max()) or 1.0
+        for axis, pixels in ((left, image), (middle, other)):
+            color = {} if len(pixels) > 1 else {"cmap": "gray"}
+            axis.imshow(pixels.transpose(1, 2, 0).clip(0, 1), vmin=0, vmax=1, **color)
+        heat = right.imshow(change, cmap="PuOr", vmin=-most, vmax=most)
+        figure.colorbar(heat, ax=right, shrink=0.85)
+        names = [found.classes[label] for label in sorted((each.target, each.perturbed))]
+        left.set_title(f"image {each.image}: sees {' and '.join(names)}", fontsize=8)
+        seen = " and ".join(found.classes[label] for label in witness.seen)
+        middle.set_title(f"witness: sees {seen}", fontsize=8)
+        right.set_title(f"change; blocks layer {layer}", fontsize=8)
+    empty = "" if shown else " (no layer is blocked by a witness)"
+    figure.suptitle(f"{found.candidate}: images that hide a target{empty}", fontsize=9)
+    return figure
 
 
 def relations(found: Neighborhoods) -> Figure:

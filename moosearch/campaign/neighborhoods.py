@@ -39,7 +39,8 @@ class Neighborhoods:
         classes: Names of its classes.
         approach: How neighborhoods were looked for.
         found: The neighborhoods, in the order of images.
-        regions: (N, H, W) whose pixels are whose, by number of the image.
+        images: (N, C, H, W) the images, in [0, 1], by their numbers.
+        regions: (N, H, W) whose pixels are whose: the class of the object plus 1, or 0.
         unseen: Images on which the network does not see both objects, left aside.
         folder: Where all is written.
     """
@@ -48,6 +49,7 @@ class Neighborhoods:
     classes: tuple[str, ...]
     approach: Approach
     found: tuple[Neighborhood, ...]
+    images: NDArray[np.float64]
     regions: NDArray[np.uint8]
     unseen: int
     folder: Path
@@ -166,6 +168,7 @@ def neighborhoods(
             task.groups,
             approach,
             tuple(found),
+            np.array([each.x.reshape(model.shape) for each in asked[::2]]),
             np.array([each.regions for each in asked[::2]]),
             (len(asked) - len(questions)) // 2,
             place,

@@ -36,6 +36,8 @@ class Expansion:
     Attributes:
         eps: (r + 1,) radius of every layer.
         faces: Why each layer cannot grow by the tolerance.
+        witnesses: (n,) an image for each layer that is blocked: in the neighborhood if that layer grows by
+            the tolerance, and the target is not seen in it. None for the others.
         size: The weighted sum of the radii.
         at_most: No robust neighborhood is larger, by the witnesses found.
         complete: Whether the deadline left the time to grow every layer.
@@ -43,6 +45,7 @@ class Expansion:
 
     eps: Vector
     faces: tuple[Face, ...]
+    witnesses: tuple[Vector | None, ...]
     size: float
     at_most: float
     complete: bool
@@ -164,7 +167,7 @@ def ceiling(weights: Vector, distances: NDArray[np.float64]) -> float:
         constraints=[LinearConstraint(rows, -np.inf, 1), LinearConstraint(some, 1, np.inf)],
         integrality=np.concatenate([np.zeros(count), np.ones(pairs)]),
         bounds=Bounds(0, 1),
-        options={"time_limit": 10.0},
+        options={"time_limit": 10.0, "mip_rel_gap": 0.0},
     )
     bound = found.mip_dual_bound if found.mip_dual_bound is not None else -weights.sum()
     return min(float(-bound), float(weights.sum()))
@@ -203,30 +206,34 @@ def _finished(
     """Grow one layer after the other as far as it can; as the others only grow, it never can again."""
     eps, complete = eps.copy(), True
     faces: list[Face] = ["open"] * oracle.layers.count
+    witnesses: list[Vector | None] = [None] * oracle.layers.count
     try:
         for layer in range(oracle.layers.count):
-            faces[layer] = _grown(oracle, eps, layer, tolerance, search)
+            faces[layer], witnesses[layer] = _grown(oracle, eps, layer, tolerance, search)
     except OutOfTimeError:
         complete = False
     distances = np.array([oracle.distances(witness) for witness in oracle.witnesses])
     at_most = ceiling(weights, distances.reshape(-1, oracle.layers.count))
-    return Expansion(eps, tuple(faces), float(weights @ eps), at_most, complete)
+    return Expansion(eps, tuple(faces), tuple(witnesses), float(weights @ eps), at_most, complete)
 
 
-def _grown(oracle: Oracle, eps: Vector, layer: int, tolerance: float, search: Search) -> Face:
-    """Grow a layer in place, and return why it does not grow further."""
-    refusals: list[Answer] = []
+def _grown(
+    oracle: Oracle, eps: Vector, layer: int, tolerance: float, search: Search
+) -> tuple[Face, Vector | None]:
+    """Grow a layer in place, and return why it does not grow further, and a witness if one blocks it."""
+    refused: list[tuple[Answer, Vector]] = []
 
     def holds(radius: float) -> bool:
         wider = eps.copy()
         wider[layer] = radius
         answer = oracle.ask(wider)
         if answer != "robust":
-            refusals.append(answer)
+            refused.append((answer, wider))
             return False
         eps[layer] = radius
         return True
 
     if eps[layer] >= 1 or search(holds, float(eps[layer]), 1.0, tolerance) >= 1:
-        return "full"
-    return "blocked" if refusals[-1] == "vulnerable" else "unknown"
+        return "full", None
+    answer, least = refused[-1]
+    return ("blocked", oracle.witness(least)) if answer == "vulnerable" else ("unknown", None)

@@ -62,6 +62,19 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Witness:
+    """An image in which the network does not see the target.
+
+    Attributes:
+        x: (n,) its pixels.
+        seen: The classes that it sees, ties with the target counting against it.
+    """
+
+    x: tuple[float, ...]
+    seen: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Neighborhood:
     """A robust layered neighborhood of an image.
 
@@ -71,6 +84,7 @@ class Neighborhood:
         perturbed: The class of the object that layers are counted from.
         eps: Radius of every layer, in pixel units of [0, 1].
         faces: Why each layer cannot grow by the tolerance.
+        witnesses: For each layer that is blocked, an image of the neighborhood with that layer so much wider.
         size: Weighted mean of the radii.
         at_most: No robust neighborhood is larger, by the witnesses found.
         complete: Whether there was time to try every layer.
@@ -84,6 +98,7 @@ class Neighborhood:
     perturbed: int
     eps: tuple[float, ...]
     faces: tuple[Face, ...]
+    witnesses: tuple[Witness | None, ...]
     size: float
     at_most: float
     complete: bool
@@ -148,6 +163,7 @@ def neighborhood(
         question.perturbed,
         tuple(map(float, found.eps)),
         found.faces,
+        tuple(None if x is None else _witness(network, x, question.target) for x in found.witnesses),
         found.size,
         found.at_most,
         found.complete,
@@ -155,3 +171,9 @@ def neighborhood(
         dict(oracle.seconds),
         time.monotonic() - begun,
     )
+
+
+def _witness(network: Piecewise, x: Vector, target: int) -> Witness:
+    logits = network(x[None])[0]
+    logits[target] = np.nextafter(logits[target], -np.inf)  # a tie is lost
+    return Witness(tuple(map(float, x)), tuple(map(int, np.sort(np.argsort(-logits)[:2]))))

@@ -81,6 +81,10 @@ class Oracle:
         self.told(eps, verdict.answer, kind)
         return verdict.answer
 
+    def witness(self, eps: Vector) -> Vector | None:
+        """Return a witness in a neighborhood, among those that were met, or None."""
+        return next((each for each in self.witnesses if self._within(each, eps)), None)
+
     def distances(self, witness: Vector) -> Vector:
         """Return how far an image is from the image, layer by layer: (r + 1,)."""
         return self.layers.largest(np.abs(witness - self.x))
@@ -114,12 +118,15 @@ class Oracle:
     def _remembered(self, eps: Vector, *, quick: bool) -> Answer | None:
         if any(np.all(eps <= robust) for robust in self._robust):
             return "robust"
-        if any(np.all(self.distances(witness) <= eps) for witness in self.witnesses):
+        if self.witness(eps) is not None:
             return "vulnerable"
         unknown = self._unknown + (self._undecided if quick else [])
         if any(np.array_equal(eps, each) for each in unknown):
             return "unknown"
         return None
+
+    def _within(self, witness: Vector, eps: Vector) -> bool:
+        return bool(np.all(self.distances(witness) <= eps))
 
     def _learn(self, eps: Vector, verdict: Verdict, *, quick: bool) -> None:
         self._weakest[eps.tobytes()] = verdict.weakest

@@ -13,7 +13,7 @@ from moosearch.campaign.neighborhoods import neighborhoods
 from moosearch.data.double_digits import DoubleDigits
 from moosearch.errors import SpecError
 from moosearch.verify import Effort, Layers
-from moosearch.verify.falsify import margins
+from moosearch.verify.falsify import attack, margins
 from moosearch.verify.layered import Approach, weights_of
 
 SPACE = """
@@ -48,7 +48,7 @@ def found(trained):
 
 
 def test_neighborhoods_are_robust_against_samples(trained, found):
-    """10,000 random images of every neighborhood, among them corners: the target is seen in all of them."""
+    """Neither 10,000 random images of each, half of them corners, nor a strong attack hide a target."""
     from moosearch.campaign.subject import trained as load
     from moosearch.verify import Piecewise
 
@@ -66,9 +66,18 @@ def test_neighborhoods_are_robust_against_samples(trained, found):
         corners = np.where(generator.random((5_000, x.size)) < 0.5, box.lower, box.upper)
         for some in (samples, corners):
             assert (margins(network(some), each.target, 2) < 0).all()
+        strong = {"top": 2, "restarts": 50, "steps": 100, "generator": generator}
+        assert attack(network, box, each.target, **strong)[1] < 0
         assert each.size == pytest.approx(weights_of("even", layers) @ each.eps)
         assert each.size <= each.at_most + 1e-9
         assert len(each.faces) == layers.count
+        for face, witness in zip(each.faces, each.witnesses, strict=True):
+            assert (witness is not None) == (face == "blocked")
+            if witness is not None:
+                hidden = np.array(witness.x)[None]
+                assert margins(network(hidden), each.target, 2)[0] >= 0
+                assert each.target not in witness.seen
+                assert set(np.argsort(-network(hidden)[0])[:2]) == set(witness.seen)
 
 
 def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch):
@@ -115,7 +124,7 @@ def test_the_command(trained, cli, tmp_path):
     code, out, err = cli("verify", trained.folder.root, *given, "--weights", "inner", "--cut", "sensitivity")
     assert code == 0, err
     assert "guided, cut sensitivity, inner weights, tolerance 0.2" in " ".join(out.split())
-    for name in ("heat_maps.png", "relations.pdf", "neighborhoods.csv", "relations.csv"):
+    for name in ("heat_maps.png", "relations.pdf", "witnesses.png", "neighborhoods.csv", "relations.csv"):
         assert len(list(trained.folder.root.rglob(name))) >= 1
     code, out, _ = cli("verify", trained.folder.root, *given, "--json")
     assert json.loads(out)[0]["neighborhoods"] <= 4

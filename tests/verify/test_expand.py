@@ -56,6 +56,11 @@ def test_neighborhoods_are_robust_and_no_layer_can_grow(name, seed, approach):
         answer = judge.verify(asked.layers.neighborhood(asked.x, wider), asked.target).answer
         assert face in ("blocked", "full")
         assert answer == ("vulnerable" if face == "blocked" else "robust")
+        witness = found.witnesses[layer]
+        assert (witness is not None) == (face == "blocked")
+        if witness is not None:
+            assert (asked.distances(witness) <= wider + 1e-9).all()
+            assert margins(asked.verifier.network(witness[None]), asked.target, 2)[0] >= 0
 
 
 def test_some_of_them_are_blocked_and_some_are_not_whole():
