@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ from moosearch.verify import Piecewise
 from moosearch.verify.layered import Approach, Neighborhood, Question, neighborhood, seen
 
 KINDS = ("attack", "bounds", "branching", "milp", "unknown", "remembered")
+
+Targets = Literal["both", "alternating"]
 
 Progress = Callable[[str, int, int], None]
 """Is told what is done, how much of it and how much there is."""
@@ -117,10 +119,11 @@ def neighborhoods(
     approach: Approach | None = None,
     data: Path | str | None = None,
     images: int = 10,
+    targets: Targets = "both",
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Neighborhoods]:
-    """Find a neighborhood for every image and each of its two objects as the target.
+    """Find a neighborhood for every image, with each of its two objects as the target or with one.
 
     Each is on disk as soon as it is found, and is not looked for again under the same approach.
 
@@ -131,6 +134,8 @@ def neighborhoods(
         data: An .npz file with images of one's own in place of the test images: `x_test`, `y_test` and
             `regions_test`, as the dataset `npz` has them.
         images: How many, the first ones; 0 for all.
+        targets: Which object stays: each of the two, or by turns the one of the lower and of the higher
+            class, which takes half the time.
         workers: Neighborhoods at a time, on Ray; 1 for this process.
         progress: Is told how far it is.
 
@@ -152,7 +157,11 @@ def neighborhoods(
         network = Piecewise.of(model.net.deployed(), model.shape)
         own = None if data is None else Path(data)
         asked = _questions(model, own, images)
-        questions = {f"{q.image:05d}-{q.target}": q for q in asked if seen(network, q)}
+        visible = [q for q in asked if seen(network, q)]
+        unseen = (len(asked) - len(visible)) // 2
+        if targets == "alternating":
+            visible = [q for q in visible if (q.target > q.perturbed) == bool(q.image % 2)]
+        questions = {f"{q.image:05d}-{q.target}": q for q in visible}
         place = model.folder / f"neighborhoods-{digest(to_tree(approach, Approach), data=own)}"
         store(place / "approach.json", to_tree(approach, Approach))
         found = kept(
@@ -170,7 +179,7 @@ def neighborhoods(
             tuple(found),
             np.array([each.x.reshape(model.shape) for each in asked[::2]]),
             np.array([each.regions for each in asked[::2]]),
-            (len(asked) - len(questions)) // 2,
+            unseen,
             place,
         )
         write_atomically(place / "neighborhoods.csv", result.to_frame().to_csv(index=False))

@@ -70,6 +70,10 @@ def verify(
             "--weights", help="With --layered, of layers: even, inner, outer or area.", metavar="NAME"
         ),
     ] = None,
+    targets: Annotated[
+        Literal["both", "alternating"] | None,
+        typer.Option("--targets", help="With --layered, which of two objects stays: each, or one by turns."),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option("--tolerance", help="With --layered: how far a layer may still be able to grow."),
@@ -92,13 +96,13 @@ def verify(
     around |= {"tolerance": tolerance, "deadline": deadline}
     given = {name: value for name, value in around.items() if value is not None}
     ball = {"eps": eps, "attacks": attacks, "split": split, "seed": seed}
-    for name, value in (ball if layered else given).items():
+    for name, value in (ball if layered else {**given, "targets": targets}).items():
         if value is not None:
             where = "without" if layered else "with"
             raise SpecError(f"--{name}: got {value}, but it counts only {where} --layered.")
     if layered:
-        approach = {**given, "effort": effort}
-        _layered(folder, pick or ["knee"], approach, data, 10 if images is None else images, workers, as_json)
+        which = {"data": data, "images": 10 if images is None else images, "targets": targets or "both"}
+        _layered(folder, pick or ["knee"], {**given, "effort": effort}, which, workers, as_json)
         return
     with measuring() as bar:
         found = certification(
@@ -126,8 +130,7 @@ def _layered(
     folder: Path,
     rules: list[str],
     given: dict[str, Any],
-    data: Path | None,
-    images: int,
+    which: dict[str, Any],
     workers: int,
     as_json: bool,
 ) -> None:
@@ -138,7 +141,7 @@ def _layered(
     approach = build(Approach, given)
     with measuring() as bar:
         found = neighborhoods.neighborhoods(
-            folder, rules=rules, approach=approach, data=data, images=images, workers=workers, progress=bar
+            folder, rules=rules, approach=approach, workers=workers, progress=bar, **which
         )
     if as_json:
         typer.echo(

@@ -93,6 +93,15 @@ def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch)
     assert again.folder == found.folder
 
 
+def test_one_target_an_image_by_turns(trained, found):
+    (half,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12, targets="alternating")
+    assert {(e.image, e.target) for e in half.found} == {
+        (e.image, max(e.target, e.perturbed) if e.image % 2 else min(e.target, e.perturbed))
+        for e in found.found
+    }
+    assert half.unseen == found.unseen
+
+
 def test_what_is_missing_or_damaged_is_looked_for_again(trained, found, tmp_path):
     copy = shutil.copytree(trained.folder.root, tmp_path / "c")
     place = copy / found.folder.relative_to(trained.folder.root)
@@ -159,6 +168,7 @@ def test_images_with_one_label_have_no_layers(finished, cli):
         (["--algorithm", "greedy"], "naive"),
         (["--tolerance", "0"], "tolerance"),
         (["--deadline", "-1"], "deadline"),
+        (["--targets", "first"], "alternating"),
         (["--eps", "0.1"], "--eps: got 0.1, but it counts only without --layered"),
         (["--images", "1000"], "images: got 1000, expected at most 60"),
     ],

@@ -1,10 +1,10 @@
 """Layered neighborhoods of three classifiers, by three algorithms (Mour 2023, section 4).
 
-    python tests/benchmarks/layered/measure.py FOLDER --data mnist.npz [--images 20] [--workers 2] [--write]
+    python tests/benchmarks/layered/measure.py FOLDER --data mnist.npz [--images 32] [--workers 2] [--write]
 
-Trains what `space.yaml` beside this file says, and finds for each image and each of its two objects a maximal
-robust neighborhood: guided with fixed and with sensitivity weights, and by the naive algorithm. What is
-finished is not done again. All algorithms answer for the images that the classifier sees rightly.
+Trains what `space.yaml` beside this file says, and finds a maximal robust neighborhood of each image, in turn
+for the one and the other of its objects: guided with fixed and with sensitivity weights, and by the naive
+algorithm. What is finished is not done again. All answer for the images that the classifier sees rightly.
 """
 
 import argparse
@@ -66,8 +66,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
-    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--weights", nargs="*", default=["even"], help="even, inner, outer, area")
+    parser.add_argument("--algorithms", nargs="*", default=list(APPROACHES), choices=list(APPROACHES))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tolerance", type=float, default=0.002)
     parser.add_argument("--time-limit", type=float, default=1.0, help="seconds a query")
@@ -77,19 +78,20 @@ def main() -> None:
     rows = []
     for classifier, identity in trained(given.folder / "campaign", given.data).items():
         for weights in given.weights:
-            for algorithm, more in APPROACHES.items():
+            for algorithm in given.algorithms:
                 approach = Approach(
                     weights=weights,
                     tolerance=given.tolerance,
                     deadline=given.deadline,
                     effort=Effort(time_limit=given.time_limit),
-                    **more,
+                    **APPROACHES[algorithm],
                 )
                 (found,) = neighborhoods(
                     given.folder / "campaign",
                     rules=[identity],
                     approach=approach,
                     images=given.images,
+                    targets="alternating",
                     workers=given.workers,
                 )
                 neighborhood_plots.save(found)
