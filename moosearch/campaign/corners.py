@@ -159,16 +159,24 @@ class Corners:
     def _slow(self) -> list[Corner]:
         """Return, of networks of the same kinds of layers, the one with the most weights.
 
-        Others of its kind may take longer, but not by so much that `MARGIN` would not hold it.
+        Nor is one returned where another has more kinds of layers, and as many weights. What is left out may
+        take longer, but not by so much that `MARGIN` would not hold it.
         """
-        found: dict[Hashable, tuple[int, Corner]] = {}
+        found: dict[tuple[Hashable, frozenset[type]], tuple[int, Corner]] = {}
         for corner in self._networks:
             net = self._nets[corner.network]
             kind = corner.spec.dataset.shape, frozenset(map(type, net.modules()))
             weights = count_parameters(net)
             if kind not in found or weights > found[kind][0]:
                 found[kind] = weights, corner
-        return [corner for _, corner in found.values()]
+        return [
+            corner
+            for (shape, layers), (weights, corner) in found.items()
+            if not any(
+                shape == other and layers < more and weights <= heavier
+                for (other, more), (heavier, _) in found.items()
+            )
+        ]
 
     def _timed(self, objective: Objective, corner: Corner, *, rough: bool) -> float:
         net = corner.build(self._place, "cpu").to(self._device)
