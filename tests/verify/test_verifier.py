@@ -62,6 +62,19 @@ def test_answers_are_those_of_the_grid(name, seed, top, eps):
         assert margins(net(verdict.witness[None]), target, top)[0] == verdict.margin >= 0
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(NAMES), st.integers(0, 50), st.sampled_from([1, 2]), st.floats(0.002, 0.2))
+def test_a_box_in_a_robust_box_is_robust(name, seed, top, eps):
+    """All pixels move; the box inside is any."""
+    _, net, x, _ = case(name, seed)
+    target = int(ranked(net, x)[0])
+    judge, box = Verifier(net, top), Box.around(x, eps)
+    if judge.verify(box, target).answer != "robust":
+        return
+    ends = np.sort(np.random.default_rng(seed).uniform(box.lower, box.upper, (2, x.size)), axis=0)
+    assert judge.verify(Box(*ends), target).answer == "robust"
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("top", [1, 2])
