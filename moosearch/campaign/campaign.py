@@ -105,9 +105,9 @@ class Campaign:
         Raises:
             SpecError: No objective is called so, there is but one, or the front is empty.
         """
-        from moosearch.campaign import plots
+        from moosearch.campaign import figures, plots
 
-        axes = plots.given_or_current(ax)
+        axes = figures.given_or_current(ax)
         plots.front_on(axes, self.evaluations, self.header.objectives, self.confirmation, x=x, y=y)
         return axes
 
@@ -120,9 +120,9 @@ class Campaign:
         Returns:
             The axis.
         """
-        from moosearch.campaign import plots
+        from moosearch.campaign import figures, plots
 
-        axes = plots.given_or_current(ax)
+        axes = figures.given_or_current(ax)
         plots.hypervolume_on(axes, self.evaluations, self.header)
         return axes
 

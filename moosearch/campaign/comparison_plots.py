@@ -13,12 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, NullFormatter
 
 from moosearch.campaign import figures
 from moosearch.campaign.comparison_tables import SHARES, Measured, bands, natural
-from moosearch.campaign.figures import COLORS, MARKERS
-from moosearch.campaign.plots import LOG_RATIO, axis_label
+from moosearch.campaign.figures import COLORS, MARKERS, axis_label
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase
 from moosearch.pareto.dominance import Array
@@ -185,26 +183,15 @@ def _panels(measured: Measured) -> tuple[Figure, list[tuple[Axes, ObjectiveInfo,
         axes.set(xlabel=axis_label(across), ylabel=axis_label(up))
         members = [e for entry in measured.comparison.entries for e in entry.front]
         values = [[e.objectives[across.key], e.objectives[up.key]] for e in members]
-        _fit(axes, np.array(values), across, up)
+        _fit(axes, np.array(values).reshape(-1, 2), across, up)
         panels.append((axes, across, up))
     return figure, panels
 
 
 def _fit(axes: Axes, points: Array, across: ObjectiveInfo, up: ObjectiveInfo) -> None:
-    """Fit the axes to points in natural direction; no points change nothing."""
-    if not len(points):
-        return
-    for name, objective, values in (("x", across, points[:, 0]), ("y", up, points[:, 1])):
-        low, high = float(values.min()), float(values.max())
-        axis = getattr(axes, f"{name}axis")
-        if objective.unit != "fraction" and low > 0 and high / low >= LOG_RATIO:
-            axes.set(**{f"{name}scale": "log", f"{name}lim": (low / 1.3, high * 1.3)})
-            axis.set_minor_formatter(NullFormatter())
-        else:
-            margin = 0.08 * ((high - low) or abs(high) or 1.0)
-            axes.set(**{f"{name}scale": "linear", f"{name}lim": (low - margin, high + margin)})
-        if high >= 1000:
-            axis.set_major_formatter(EngFormatter(sep=""))
+    """Fit both axes to points in natural direction: (N, 2)."""
+    figures.fit(axes, "x", points[:, 0], across)
+    figures.fit(axes, "y", points[:, 1], up)
 
 
 def _corner(axes: Axes, across: ObjectiveInfo, up: ObjectiveInfo) -> Array:

@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from moosearch.campaign import figures
+from moosearch.campaign.figures import DOMINATED, MEMBER
 from moosearch.campaign.importance import Importances, is_categorical, is_logarithmic
-from moosearch.campaign.plots import DOMINATED, MEMBER
 
 DOUBTED = "#b8bec6"
 BINS = 12

@@ -4,7 +4,8 @@ Each function draws one figure from evaluations and returns it; `save` writes al
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +18,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, NullFormatter
 
+from moosearch.campaign import figures
 from moosearch.campaign.confirmed import Confirmation, Member
+from moosearch.campaign.figures import DOMINATED, KNEE, MARKERS, MEMBER, axis_label
 from moosearch.campaign.ledger import Header
+from moosearch.campaign.parallel_coordinates import parallel
 from moosearch.campaign.tables import hypervolume_table
 from moosearch.errors import SpecError, nearest
-from moosearch.evaluation import Evaluation, ObjectiveInfo, Scalar
+from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
 
-DOMINATED, MEMBER, KNEE = "#b8bec6", "#1f5fa8", "#d1495b"
 JOINT, BAR = "#8a929b", "#4a4f55"
-MARKERS = "osD^vP*"
-LOG_RATIO = 10
-"""Positive values that span more than this are drawn on a logarithmic axis."""
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e8eb",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "savefig.dpi": 160,
-}
 
 
 def save(
@@ -61,32 +49,18 @@ def save(
 
     Returns:
         The PNG files.
+
+    Raises:
+        CampaignError: The folder cannot be written.
     """
-    import matplotlib as mpl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    with mpl.rc_context(STYLE):
-        figures = {"hypervolume": hypervolume(evaluations, header)}
-        if Front.of(evaluations, header.objectives).members:
-            figures["parallel"] = parallel(evaluations, header.objectives)
-            if len(header.objectives) > 1:
-                figures["front"] = pairs(evaluations, header.objectives, confirmation)
-        if confirmation is not None and confirmation.confirmed:
-            figures["confirmation"] = dumbbells(confirmation)
-        for name, figure in figures.items():
-            for suffix in ("png", "pdf"):
-                figure.savefig(folder / f"{name}.{suffix}", bbox_inches="tight")
-            written.append(folder / f"{name}.png")
-    return written
-
-
-def axis_label(objective: ObjectiveInfo) -> str:
-    """Return the text of an axis: name, unit, and which way is better."""
-    arrow = "higher" if objective.sense == "maximize" else "lower"
-    told = objective.unit.lower().rstrip("s") == objective.key.rstrip("s")
-    unit = "" if told or objective.unit == "fraction" else f" [{objective.unit}]"
-    return f"{objective.key.replace('_', ' ')}{unit} ({arrow} is better)"
+    drawn: dict[str, Callable[[], Figure]] = {"hypervolume": partial(hypervolume, evaluations, header)}
+    if Front.of(evaluations, header.objectives).members:
+        drawn["parallel"] = partial(parallel, evaluations, header.objectives)
+        if len(header.objectives) > 1:
+            drawn["front"] = partial(pairs, evaluations, header.objectives, confirmation)
+    if confirmation is not None and confirmation.confirmed:
+        drawn["confirmation"] = partial(dumbbells, confirmation)
+    return [figures.save(folder, name, draw) for name, draw in drawn.items()]
 
 
 def pairs(
@@ -154,15 +128,6 @@ def front_on(
     axes.legend(handles=_handles(front, others, confirmation), loc="best", frameon=False, fontsize="small")
 
 
-def given_or_current(ax: Axes | None) -> Axes:
-    """Return an axis, or else pyplot's current one, which a notebook shows."""
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot as plt
-
-    return plt.gca()
-
-
 def _parted(
     evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]
 ) -> tuple[Front, list[Evaluation]]:
@@ -207,7 +172,7 @@ def _pair(
         colors, again = mapper.to_rgba(_values(front, shade)), mapper.to_rgba(_means(judged, shade))
         if axes.figure is not None:
             label = shade.key.replace("_", " ")
-            axes.figure.colorbar(mapper, ax=axes, label=label, format=_formatter(values))
+            axes.figure.colorbar(mapper, ax=axes, label=label, format=figures.engineering(values))
     if confirmation is None:
         axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, color=colors)
         _bars(axes, x, y, _stds(front, across), _stds(front, up))
@@ -219,8 +184,8 @@ def _pair(
         _confirmed(axes, across, up, judged, again)
         x, y = np.append(x, _reach(judged, across)), np.append(y, _reach(judged, up))
     axes.set(xlabel=axis_label(across), ylabel=axis_label(up))
-    _fit(axes, "x", x, across)
-    _fit(axes, "y", y, up)
+    figures.fit(axes, "x", x, across)
+    figures.fit(axes, "y", y, up)
 
 
 def _confirmed(
@@ -283,25 +248,6 @@ def _values(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Arra
     return np.array([e.objectives[objective.key] for e in evaluations])
 
 
-def _fit(axes: Axes, name: str, values: Array, objective: ObjectiveInfo) -> None:
-    """Fit an axis to the front: what lies far outside would squeeze it."""
-    low, high = values.min(), values.max()
-    margin = 0.08 * ((high - low) or abs(high) or 1.0)
-    axis = getattr(axes, f"{name}axis")
-    if objective.unit != "fraction" and low > 0 and high / low >= LOG_RATIO:
-        axes.set(**{f"{name}scale": "log", f"{name}lim": (low / 1.3, high * 1.3)})
-        axis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set(**{f"{name}lim": (low - margin, high + margin)})
-    formatter = _formatter(values)
-    if formatter is not None:
-        axis.set_major_formatter(formatter)
-
-
-def _formatter(values: Array) -> EngFormatter | None:
-    return EngFormatter(sep="") if values.max() >= 1000 else None
-
-
 def _dot(color: str, size: float, label: str, *, fillstyle: Any = "full", marker: str = "o") -> Line2D:
     return Line2D(
         [],
@@ -313,93 +259,6 @@ def _dot(color: str, size: float, label: str, *, fillstyle: Any = "full", marker
         fillstyle=fillstyle,
         label=label,
     )
-
-
-def parallel(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> Figure:
-    """Draw the front in parallel coordinates: objectives first, better always up, then the genes.
-
-    Genes are drawn where every member has them and not all have the same value. The color is the first
-    objective; the knee is dashed.
-    """
-    front = Front.of(evaluations, objectives)
-    knee = front.knee()
-    genomes = [e.candidate.genome for e in front]
-    shared = [
-        path
-        for path in genomes[0]
-        if all(path in genome for genome in genomes) and len({genome[path] for genome in genomes}) > 1
-    ]
-    first = objectives[0]
-    values = np.array([e.objectives[first.key] for e in front])
-    scale = Normalize(values.min(), values.max() if np.ptp(values) > 0 else values.min() + 1)
-    mapper = ScalarMappable(scale, "viridis")
-    figure = Figure(figsize=(1.5 + 1.35 * (len(objectives) + len(shared)), 4.2), layout="constrained")
-    axes = figure.subplots()
-    heights = [_objective_axis(axes, i, o, front) for i, o in enumerate(objectives)]
-    heights += [_gene_axis(axes, len(objectives) + i, path, genomes) for i, path in enumerate(shared)]
-    lines = np.array(heights).T  # (members, axes)
-    for member, line, value in zip(front, lines, values, strict=True):
-        if member is not knee:
-            axes.plot(line, color=mapper.to_rgba(value), alpha=0.75, linewidth=1.3)
-    index = front.members.index(knee)
-    axes.plot(lines[index], color=KNEE, linewidth=2.2, linestyle="--", label="knee")
-    axes.set_xticks(range(len(heights)))
-    names = [o.key for o in objectives] + shared
-    axes.set_xticklabels([_wrapped(name) for name in names])
-    axes.set_yticks([])
-    axes.set_ylim(-0.08, 1.08)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    axes.tick_params(axis="x", length=0, pad=8)
-    axes.grid(visible=False)
-    figure.colorbar(mapper, ax=axes, label=first.key.replace("_", " "), pad=0.02)
-    figure.legend(loc="outside upper right")
-    return figure
-
-
-def _objective_axis(axes: Axes, position: int, objective: ObjectiveInfo, front: Front) -> list[float]:
-    values = [e.objectives[objective.key] for e in front]
-    better, worse = max(values), min(values)
-    if objective.sense == "minimize":
-        better, worse = worse, better
-    _ticks(axes, position, {0.0: _short(worse), 1.0: _short(better)})
-    return [(v - worse) / (better - worse) if better != worse else 0.5 for v in values]
-
-
-def _gene_axis(axes: Axes, position: int, path: str, genomes: Sequence[Mapping[str, Scalar]]) -> list[float]:
-    values = [genome[path] for genome in genomes]
-    if any(isinstance(value, str | bool) for value in values):
-        labels = sorted({str(value) for value in values})
-        places = {label: i / (len(labels) - 1) for i, label in enumerate(labels)}
-        _ticks(axes, position, {height: label for label, height in places.items()})
-        return [places[str(value)] for value in values]
-    numbers = np.array(values, dtype=np.float64)
-    low, high = numbers.min(), numbers.max()
-    _ticks(axes, position, {0.0: _short(low), 1.0: _short(high)})
-    if low > 0 and high / low >= LOG_RATIO:
-        numbers, low, high = np.log(numbers), np.log(low), np.log(high)
-    return list((numbers - low) / (high - low))
-
-
-def _short(value: float) -> str:
-    return EngFormatter(places=1, sep="")(value) if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _ticks(axes: Axes, position: int, labels: Mapping[float, str]) -> None:
-    axes.axvline(position, color="#9aa1a9", linewidth=0.8, zorder=0)
-    for height, label in labels.items():
-        axes.annotate(
-            label,
-            (position, height),
-            xytext=(4, 7 if height == 1 else -11 if height == 0 else 0),
-            textcoords="offset points",
-            fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
-        )
-
-
-def _wrapped(name: str) -> str:
-    parts = name.split(".")
-    return "\n".join(part.replace("_", " ") for part in parts[-2:])
 
 
 def hypervolume(evaluations: Sequence[Evaluation], header: Header) -> Figure:

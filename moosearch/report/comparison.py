@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moosearch.campaign.comparison_tables import SHARES, Measured, bands, natural
-from moosearch.campaign.plots import axis_label
+from moosearch.campaign.figures import axis_label
 from moosearch.campaign.tables import plain
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from moosearch.campaign import plots
+from moosearch.campaign.parallel_coordinates import parallel
 from moosearch.campaign.tables import hypervolume_table
 
 
@@ -32,7 +33,7 @@ def test_pairs_show_every_member_and_the_knee(finished):
 
 
 def test_parallel_axes_put_better_up(finished):
-    figure = plots.parallel(finished.evaluations, finished.header.objectives)
+    figure = parallel(finished.evaluations, finished.header.objectives)
     axes = figure.axes[0]
     lines = [line for line in axes.lines if len(line.get_ydata()) > 2]
     assert len(lines) == len(finished.front)
