@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.confirmed import ILLUSORY
+from moosearch.campaign.markdown import escaped
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
 
@@ -36,7 +37,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "Environmental cost": _cost(manifest),
     }
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections.items() if text)
-    title = f"# {_plain(manifest['campaign'])}: candidate {manifest['candidate']}"
+    title = f"# {escaped(manifest['campaign'])}: candidate {manifest['candidate']}"
     return f"---\n{front_matter}\n---\n\n{title}\n\n{body}\n"
 
 
@@ -109,7 +110,7 @@ def _description(manifest: Mapping[str, Any]) -> str:
 - **Input:** `images`, float32 of shape (batch, {channels}, {height}, {width}), raw pixels in [0, 1];
   normalization is part of the model
 - **Output:** `logits`, float32 of shape (batch, {len(classes)})
-- **Classes:** {", ".join(_plain(name) for name in classes)}"""
+- **Classes:** {", ".join(escaped(name) for name in classes)}"""
 
 
 def _intended(manifest: Mapping[str, Any]) -> str:
@@ -157,7 +158,7 @@ logits = model(torch.zeros(1, {shape}))""",
             ),
         ]
     else:
-        parts.append(f"There is no `{NETWORK}`: {_plain(manifest['missing'][NETWORK])}")
+        parts.append(f"There is no `{NETWORK}`: {escaped(manifest['missing'][NETWORK])}")
     if manifest["quantized"]:
         parts.append(f"`{INT8}` is used like `{ONNX}`.")
     parts += [
@@ -385,7 +386,7 @@ def _latency(manifest: Mapping[str, Any]) -> str:
     threads = latency["threads"]
     return f"""{text}
 
-Median times on {_plain(latency["cpu"])}, {threads} thread{"s" if threads > 1 else ""} of {latency["cores"]}
+Median times on {escaped(latency["cpu"])}, {threads} thread{"s" if threads > 1 else ""} of {latency["cores"]}
 cores, by images in a batch (- where a batch would take too much memory or time):
 
 {table}"""
@@ -395,13 +396,13 @@ def _cost(manifest: Mapping[str, Any]) -> str:
     seconds = manifest["seconds"]
     spent = ", ".join(f"{name} {value:,.1f} s" for name, value in seconds.items()) or "not recorded"
     device = manifest["trained_on"] or "a device that was not recorded"
-    return f"""This candidate alone, on {_plain(str(device))}: {spent}. The search trained others besides,
+    return f"""This candidate alone, on {escaped(device)}: {spent}. The search trained others besides,
 whose cost is in the campaign's table of candidates. Energy was not measured."""
 
 
 def _attack(attack: Any) -> str:
     name, fields = _named(attack)
-    told = ", ".join(f"{key} {_plain(str(value))}" for key, value in fields.items())
+    told = ", ".join(f"{key} {escaped(value)}" for key, value in fields.items())
     return f"`{name}` ({told})" if told else f"`{name}`"
 
 
@@ -435,12 +436,6 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 def _number(value: float | None, form: str = ".4f") -> str:
     return "" if value is None else format(value, form)
-
-
-def _plain(text: str) -> str:
-    """Keep a name from being read as Markdown or HTML: names of classes and campaigns are the user's."""
-    line = " ".join(str(text).split())
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in line)
 
 
 def _cell(value: object) -> str:

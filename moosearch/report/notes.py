@@ -1,7 +1,6 @@
 """What the dashboard says of a campaign and of each of its candidates, in Markdown."""
 
 import math
-import re
 import shlex
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ import numpy as np
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import ILLUSORY, Member
 from moosearch.campaign.initial import FROM, without_origin
+from moosearch.campaign.markdown import escaped
 from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
 from moosearch.evaluation import Evaluation
@@ -35,7 +35,7 @@ def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
         member = None if confirmation is None else confirmation.member(identity)
         word, lines = _standing(evaluation, chosen.get(identity), rivals.get(identity), alike)
         origin = next((o for genome, o in origins if genome == dict(evaluation.candidate.genome)), "")
-        lines += ["", f"A first individual: {_escaped(origin)}."] if origin else []
+        lines += ["", f"A first individual: {escaped(origin)}."] if origin else []
         lines += _measured(campaign, evaluation, member)
         lines += _failure(evaluation) if evaluation.status == "failed" else _export(campaign, identity)
         notes[identity] = word, "\n".join([f"## {identity}: {word}", "", *lines]) + "\n"
@@ -82,8 +82,8 @@ def _chosen(front: Front) -> dict[str, tuple[str, str]]:
     """Return the members that rules choose, by id: which rules, and why the first of them does."""
     found: dict[str, tuple[str, str]] = {}
     for choice in front.decisions() if front.members else ():
-        identity, rule = choice.evaluation.candidate.id, _escaped(choice.rule)
-        rules, why = found.get(identity, ("", _escaped(choice.why)))
+        identity, rule = choice.evaluation.candidate.id, escaped(choice.rule)
+        rules, why = found.get(identity, ("", escaped(choice.why)))
         found[identity] = f"{rules}, {rule}" if rules else rule, why
     return found
 
@@ -153,7 +153,7 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
             doubts.append(ILLUSORY)
         elif member.standing is None or not member.standing.stays:
             doubts.append("another member dominates it beyond noise")
-        lines += ["", "**Doubts**", "", *(f"- {_escaped(doubt)}" for doubt in doubts)]
+        lines += ["", "**Doubts**", "", *(f"- {escaped(doubt)}" for doubt in doubts)]
     return lines
 
 
@@ -170,8 +170,3 @@ def _export(campaign: Campaign, identity: str) -> list[str]:
     folder = shlex.quote(str(campaign.folder.root))
     command = f"moosearch export {folder} --candidate {identity}"
     return ["", f"`{command}`" if kept else "Its weights were not kept; they are those of the front."]
-
-
-def _escaped(text: str) -> str:
-    """Write what others wrote so that Markdown takes it for text."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
