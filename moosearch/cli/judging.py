@@ -27,8 +27,29 @@ NormOption = Annotated[str | None, typer.Option("--norm", help="linf or l2; the 
 SurrogateOption = Annotated[
     Path | None, typer.Option("--surrogate", help="An exported folder, for the attack transfer.")
 ]
+
+
+def image_count(text: str | int) -> int:
+    """Read a number of images, 0 or more; of a file, it says where files are given.
+
+    Raises:
+        typer.BadParameter: It is none, or negative.
+    """
+    with contextlib.suppress(ValueError):
+        if int(text) >= 0:
+            return int(text)
+    where = " A file of your own images is given with --data." if str(text).endswith(".npz") else ""
+    raise typer.BadParameter(f"got {text}, expected a number of 0 or more.{where}")
+
+
 ImagesOption = Annotated[
-    int, typer.Option("--images", help="How many images, the first ones; 0 for all.", min=0)
+    int,
+    typer.Option(
+        "--images",
+        help="How many images, the first ones; 0 for all.",
+        parser=image_count,
+        metavar="INTEGER",
+    ),
 ]
 BatchOption = Annotated[
     int,

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from moosearch.cli.app import JsonOption, app, out
 from moosearch.cli.bar import measuring
-from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument
+from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument, image_count
 from moosearch.errors import SpecError
 from moosearch.pareto.front import spread_text
 
@@ -40,7 +40,8 @@ def verify(
         typer.Option(
             "--images",
             help="How many images, the first ones; 0 for all. If not given 100, or 10 with --layered.",
-            min=0,
+            parser=image_count,
+            metavar="INTEGER",
         ),
     ] = None,
     time_limit: Annotated[
