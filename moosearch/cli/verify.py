@@ -60,7 +60,8 @@ def verify(
         ),
     ] = False,
     algorithm: Annotated[
-        str | None, typer.Option("--algorithm", help="With --layered: guided or naive.", metavar="NAME")
+        str | None,
+        typer.Option("--algorithm", help="With --layered: guided, naive or doubling.", metavar="NAME"),
     ] = None,
     cut: Annotated[
         str | None, typer.Option("--cut", help="With --layered: fixed or sensitivity.", metavar="NAME")

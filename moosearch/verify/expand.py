@@ -56,6 +56,11 @@ def naive(oracle: Oracle, weights: Vector, tolerance: float) -> Expansion:
     return _finished(oracle, np.zeros(oracle.layers.count), weights, tolerance, largest)
 
 
+def doubling(oracle: Oracle, weights: Vector, tolerance: float) -> Expansion:
+    """Grow as `naive` does, each layer by steps that double: what the last part of `expand` does alone."""
+    return _finished(oracle, np.zeros(oracle.layers.count), weights, tolerance, reached)
+
+
 def expand(
     oracle: Oracle, weights: Vector, tolerance: float, *, cut: Cut = "fixed", rounds: int = 12
 ) -> Expansion:

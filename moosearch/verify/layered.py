@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from moosearch.registry import Positive
 from moosearch.verify.box import Layers
-from moosearch.verify.expand import Cut, Expansion, Face, expand, naive
+from moosearch.verify.expand import Cut, Face, doubling, expand, naive
 from moosearch.verify.falsify import margins
 from moosearch.verify.oracle import Oracle
 from moosearch.verify.piecewise import Piecewise, Vector
@@ -25,7 +26,8 @@ class Approach:
     """How neighborhoods are looked for.
 
     Attributes:
-        algorithm: ``guided`` by gradients, or ``naive``: layer by layer from zero.
+        algorithm: ``guided`` by gradients, ``naive``: layer by layer from zero by binary search, or
+            ``doubling``: so too, by steps that double.
         cut: How a step that went too far is shrunk, see `cutting_weights`.
         weights: What a layer counts: all the same (``even``), those near the object more (``inner``) or less
             (``outer``), or as many as their pixels (``area``). They sum to 1.
@@ -34,7 +36,7 @@ class Approach:
         effort: How hard each query tries.
     """
 
-    algorithm: Literal["guided", "naive"] = "guided"
+    algorithm: Literal["guided", "naive", "doubling"] = "guided"
     cut: Cut = "fixed"
     weights: Weights = "even"
     tolerance: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.01
@@ -153,10 +155,9 @@ def neighborhood(
         begun + approach.deadline,
     )
     weights = weights_of(approach.weights, layers)
-    if approach.algorithm == "naive":
-        found: Expansion = naive(oracle, weights, approach.tolerance)
-    else:
-        found = expand(oracle, weights, approach.tolerance, cut=approach.cut)
+    guided = partial(expand, cut=approach.cut)
+    search = {"guided": guided, "naive": naive, "doubling": doubling}[approach.algorithm]
+    found = search(oracle, weights, approach.tolerance)
     return Neighborhood(
         question.image,
         question.target,

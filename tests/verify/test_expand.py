@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moosearch.verify import Effort, Layers, Piecewise, Verifier
-from moosearch.verify.expand import ceiling, cutting_weights, expand, largest, naive
+from moosearch.verify.expand import ceiling, cutting_weights, doubling, expand, largest, naive
 from moosearch.verify.falsify import margins
 from moosearch.verify.oracle import Oracle, OutOfTimeError
 from tests.verify.networks import SHAPE, networks
@@ -29,6 +29,7 @@ def oracle(seed, name="pooled", effort=None, **more):
 
 def approaches():
     yield "naive", naive
+    yield "doubling", doubling
     yield "fixed", lambda *given: expand(*given, cut="fixed")
     yield "sensitivity", lambda *given: expand(*given, cut="sensitivity")
 
