@@ -1,7 +1,7 @@
 """Images of two objects: how far one of them, and what surrounds it, may change without hiding the other."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from moosearch.registry import Positive
 from moosearch.verify.box import Layers
-from moosearch.verify.expand import Cut, Face, doubling, expand, naive
+from moosearch.verify.expand import Cut, Expansion, Face, doubling, expand, naive
 from moosearch.verify.falsify import margins
 from moosearch.verify.oracle import Oracle
 from moosearch.verify.piecewise import Piecewise, Vector
 from moosearch.verify.verifier import Effort, Verifier
 
+Algorithm = Callable[[Oracle, Vector, float], Expansion]
 Weights = Literal["even", "inner", "outer", "area"]
 
 
@@ -155,9 +156,12 @@ def neighborhood(
         begun + approach.deadline,
     )
     weights = weights_of(approach.weights, layers)
-    guided = partial(expand, cut=approach.cut)
-    search = {"guided": guided, "naive": naive, "doubling": doubling}[approach.algorithm]
-    found = search(oracle, weights, approach.tolerance)
+    algorithms: dict[str, Algorithm] = {
+        "guided": partial(expand, cut=approach.cut),
+        "naive": naive,
+        "doubling": doubling,
+    }
+    found = algorithms[approach.algorithm](oracle, weights, approach.tolerance)
     return Neighborhood(
         question.image,
         question.target,
