@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="mnist.npz")
     parser.add_argument("--images", type=int, default=34)
     parser.add_argument("--more", nargs="*", default=[], help="weights for `fixed` alone: inner, outer, area")
+    parser.add_argument("--more-images", type=int, default=16, help="for those")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tolerance", type=float, default=0.002)
     parser.add_argument("--time-limit", type=float, default=0.5, help="seconds of a query's complete search")
@@ -128,7 +129,7 @@ def main() -> None:
                 given.folder / "campaign",
                 rules=[identity],
                 approach=approach,
-                images=given.images,
+                images=given.images if weights == "even" else given.more_images,
                 targets="alternating",
                 workers=given.workers,
             )
