@@ -76,7 +76,9 @@ def row(found: Neighborhoods, naive: Neighborhoods | None) -> dict[str, object]:
 
 def drawn(every: dict[Key, Neighborhoods], rows: int = 4) -> Figure:
     """Draw heat maps of images that all classifiers see: guided and naive, all on one scale."""
-    columns = [key for key in every if key[1] == "even" and key[2] in ("fixed", "naive")]
+    heads = {"naive": "naive", "fixed": "guided"}
+    classifiers = dict.fromkeys(classifier for classifier, _, _ in every)
+    columns = [(classifier, "even", algorithm) for classifier in classifiers for algorithm in heads]
     by = {key: {(each.image, each.target): each for each in every[key].found} for key in columns}
     shown = sorted(set.intersection(*(set(found) for found in by.values())))[:rows]
     maps = {
@@ -87,15 +89,15 @@ def drawn(every: dict[Key, Neighborhoods], rows: int = 4) -> Figure:
     most = float(np.percentile(list(maps.values()), neighborhood_plots.MOST_PIXELS))
     figure = Figure(figsize=(2.1 * len(columns) + 0.9, 2.2 * len(shown) + 0.5), layout="constrained")
     axes = figure.subplots(len(shown), len(columns), squeeze=False)
-    for line, which in zip(axes, shown, strict=True):
-        for axis, key in zip(line, columns, strict=True):
+    for number, which in enumerate(shown):
+        for axis, key in zip(axes[number], columns, strict=True):
             found, region = by[key][which], every[key].regions[which[0]]
             heat = axis.imshow(maps[key, which], cmap="viridis", vmin=0, vmax=most)
             for label, color in ((found.target, "white"), (found.perturbed, "#d55e00")):
                 axis.contour(region == label + 1, levels=[0.5], colors=color, linewidths=1.4)
             axis.set_axis_off()
-            name = f"{key[0]}, {'guided' if key[2] == 'fixed' else key[2]}\n" if line is axes[0] else ""
-            axis.set_title(f"{name}{found.target} stays, size {found.size:.3g}", fontsize=8)
+            head = f"{key[0]}, {heads[key[2]]}\n" if number == 0 else ""
+            axis.set_title(f"{head}{found.target} stays, size {found.size:.3g}", fontsize=8)
     figure.colorbar(heat, ax=axes, label="how far a pixel may move", shrink=0.8, extend="max")
     return figure
 
@@ -113,11 +115,12 @@ def main() -> None:
     parser.add_argument("--deadline", type=float, default=300.0, help="seconds a neighborhood")
     parser.add_argument("--write", action="store_true", help="write layered.csv and layered.png to results")
     given = parser.parse_args()
+    identities = trained(given.folder / "campaign", given.data)
     every: dict[Key, Neighborhoods] = {}
     rows = []
     asked = [("even", name) for name in APPROACHES] + [(name, "fixed") for name in given.more]
     for weights, algorithm in asked:
-        for classifier, identity in trained(given.folder / "campaign", given.data).items():
+        for classifier, identity in identities.items():
             approach = Approach(
                 weights=weights,
                 tolerance=given.tolerance,
