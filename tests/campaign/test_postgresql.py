@@ -1,6 +1,5 @@
 """Ledgers in a real PostgreSQL, whose server is started here, and killed."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import moosearch
 from moosearch.campaign import storage
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.storage import PASSWORD
-from moosearch.errors import CampaignError, MooSearchError, StorageError
+from moosearch.errors import CampaignError, StorageError
 
 SECRET = "zq7-s3cret"
 KEEP = ["campaign.name=tiny", "campaign.keep=all"]
@@ -161,22 +160,33 @@ def test_campaigns_share_a_database(tiny, tmp_path, server, finished):
         moosearch.search(tiny(), out=tmp_path / "three", overrides=overrides)
 
 
+HANGS = """
+import sys, time
+import moosearch
+from moosearch.campaign.observer import Observer
+
+class Hanging(Observer):
+    left = 4
+
+    def begun(self, begun):
+        self.left -= 1
+        if self.left == 0:
+            print("three are stored", flush=True)
+            time.sleep(600)
+
+file, root, *overrides = sys.argv[1:]
+moosearch.search(file, out=root, overrides=overrides, observer=Hanging())
+"""
+
+
 def test_a_killed_campaign_goes_on(tiny_file, tmp_path, server, finished, cli, monkeypatch):
     root = tmp_path / "c"
     monkeypatch.setenv(PASSWORD, SECRET)
-    command = [sys.executable, "-m", "moosearch", "search", str(tiny_file), "--out", str(root)]
-    for assignment in (*KEEP, f"campaign.storage={server.url('')}"):
-        command += ["--set", assignment]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline, known = time.monotonic() + 90, 0
-        while known < 2 and time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(MooSearchError):
-                known = len(moosearch.Campaign(root).evaluations)
-    finally:
+    command = [sys.executable, "-c", HANGS, tiny_file, root, *KEEP, f"campaign.storage={server.url('')}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "three are stored\n"
         process.kill()
-        process.wait()
-    assert known >= 2
+    assert len(moosearch.Campaign(root).evaluations) == 3
     assert cli("resume", root)[0] == 0
     campaign = moosearch.Campaign(root)
     assert campaign.folder.front.read_text() == finished.folder.front.read_text()
