@@ -138,6 +138,10 @@ class LocalCluster(Cluster):
         dead = [name for name, process in self._servers.items() if not _lives(process)]
         return f"its {' and '.join(dead)} died" if dead else ""
 
+    def answers(self) -> bool:
+        """Look at its servers once more: they may have died since trouble was looked for."""
+        return not self.trouble()
+
 
 class JoinedCluster(Cluster):
     """A cluster that others started."""

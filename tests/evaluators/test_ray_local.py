@@ -66,6 +66,7 @@ class Murderer(Observer):
     def kill(self, name):
         (process,) = [process for process in family() if process.name() == name]
         process.kill()
+        wait_until(lambda: not lives(process), 30)  # a signal takes effect when it likes
         self.killed.append(name)
 
     def retried(self, outcome):
