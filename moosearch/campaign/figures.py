@@ -81,6 +81,12 @@ def fit(axes: Axes, name: Literal["x", "y"], values: Array, objective: Objective
 
     It is logarithmic where positive values span more than `LOG_RATIO`, but for shares. No values change
     nothing.
+
+    Args:
+        axes: The axes.
+        name: Which of them.
+        values: (N,) in the objective's unit.
+        objective: The objective.
     """
     if not len(values):
         return

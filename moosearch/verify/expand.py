@@ -57,7 +57,7 @@ def naive(oracle: Oracle, weights: Vector, tolerance: float) -> Expansion:
 
 
 def doubling(oracle: Oracle, weights: Vector, tolerance: float) -> Expansion:
-    """Grow as `naive` does, each layer by steps that double: what the last part of `expand` does alone."""
+    """Grow as `naive` does, each layer by steps that double: the last part of `expand`, from zero."""
     return _finished(oracle, np.zeros(oracle.layers.count), weights, tolerance, reached)
 
 
