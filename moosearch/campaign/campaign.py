@@ -212,7 +212,7 @@ def search(
     """Launch a campaign, or go on with it where the folder holds the same one.
 
     Args:
-        space: A search space file, or the same as plain data.
+        space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
         out: The campaign's folder; ``results/<name>`` by default.
         overrides: Assignments such as ``campaign.budget.population=8``.
         warm_start: Folder of another campaign, or several, whose fronts are the first individuals, after the
@@ -231,8 +231,9 @@ def search(
     from moosearch.campaign.recovery import restore_files
     from moosearch.errors import Place
     from moosearch.space.files import Document, load, override
+    from moosearch.space.shipped import load_space
 
-    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load_space(space)
     document = override(document, overrides)
     plan = make_plan(document)
     sources = [warm_start] if isinstance(warm_start, str | Path) else warm_start
@@ -265,7 +266,7 @@ def train(
     """Train one recipe of a search space outside a search: a campaign of a single candidate, in this process.
 
     Args:
-        space: A search space file, or the same as plain data.
+        space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
         assignments: ``GENE=VALUE``; see `moosearch.campaign.recipe.single`.
         out: The folder; ``results/<name>-<id>`` by default.
         observer: A `moosearch.campaign.observer.Observer` that is told of every epoch.
@@ -279,9 +280,10 @@ def train(
     """
     from moosearch.campaign.recipe import single
     from moosearch.errors import Place
-    from moosearch.space.files import Document, load
+    from moosearch.space.files import Document
+    from moosearch.space.shipped import load_space
 
-    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load(space)
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load_space(space)
     return search(single(document, assignments).data, out=out, observer=observer, stop=stop)
 
 

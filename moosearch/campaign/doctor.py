@@ -46,12 +46,18 @@ class Check:
 
 
 def examine(
-    folder: Path | None = None, *, address: str = "", storage: str = "", quick: bool = False
+    folder: Path | None = None,
+    *,
+    space: Path | None = None,
+    address: str = "",
+    storage: str = "",
+    quick: bool = False,
 ) -> Iterator[Check]:
     """Check everything, one thing after the other; what is wrong with one keeps none of the others back.
 
     Args:
         folder: A campaign's folder, or where one is to be; this one if not given.
+        space: A search space file, whose campaign is to be; none if not given.
         address: A running Ray cluster; empty for one that is started on this machine, as a try.
         storage: A storage to try, as in ``campaign.storage``; by default that of the campaign in the folder.
         quick: Whether to leave out what takes seconds: Ray is not started, and no images are read.
@@ -73,6 +79,8 @@ def examine(
     ]
     if files is not None and files.started:
         checks += [("lock", lambda: _holder(files)), ("campaign", lambda: _campaign(files, quick=quick))]
+    if space is not None:
+        checks += [("search space", lambda: _asked("search space", space, quick=quick))]
     for name, run in checks:
         try:
             yield from run()
@@ -348,15 +356,19 @@ def _holder(files: CampaignFolder) -> Iterator[Check]:
 
 
 def _campaign(files: CampaignFolder, *, quick: bool) -> Iterator[Check]:
-    """Check what a campaign's file asks for: its data, and its trackers' libraries."""
-    from moosearch.campaign.plan import make_plan
-
     if not files.spec.is_file():
         damage = files.damaged(files.spec, "it is missing")
         yield Check("campaign", "failure", str(damage))
         return
-    plan = make_plan(load(files.spec))
-    yield Check("campaign", "ok", f"{plan.campaign.name}: {files.spec.name} is valid")
+    yield from _asked("campaign", files.spec, quick=quick)
+
+
+def _asked(check: str, file: Path, *, quick: bool) -> Iterator[Check]:
+    """Check a search space file and what it asks for: its data, and its trackers' libraries."""
+    from moosearch.campaign.plan import make_plan
+
+    plan = make_plan(load(file))
+    yield Check(check, "ok", f"{plan.campaign.name}: {file.name} is valid")
     for tracker in plan.campaign.trackers:
         tracker.check()
     for dataset in plan.datasets:
@@ -368,7 +380,10 @@ def _campaign(files: CampaignFolder, *, quick: bool) -> Iterator[Check]:
             splits = dataset.load()
         except MooSearchError as error:
             yield Check(
-                "data", "failure", shown(str(error)), "put the files there, or resume to download them"
+                "data",
+                "failure",
+                shown(str(error)),
+                "put the files there, or search or resume to download them",
             )
         else:
             counts = (len(splits.train), len(splits.val), len(splits.test))

@@ -18,6 +18,7 @@ from moosearch.evaluators.ray_pool import RayPool
 from moosearch.losses import LOSSES
 from moosearch.models import ARCHITECTURES, DENOISERS, INPUT_DEFENSES
 from moosearch.registry import Count, NonNegative, Number, Registry
+from moosearch.space.files import CAMPAIGN_NAME
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective
 from moosearch.training.costs import Flops
 from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
@@ -115,7 +116,7 @@ class CampaignSpec:
         trackers: Who else is told what happens.
     """
 
-    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, pydantic.Field(pattern=CAMPAIGN_NAME)]
     objectives: tuple[Annotated[Objective, OBJECTIVES], ...] = (
         CleanAccuracy(),
         RobustAccuracy(),

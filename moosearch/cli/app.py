@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from moosearch import __version__
 from moosearch.errors import SpecError
+from moosearch.space.shipped import find
 
 app = typer.Typer(
     help="Search for adversarially robust neural networks: launch, inspect, export.",
@@ -32,7 +34,25 @@ class _Console(Console):
 out = _Console(markup=False, highlight=False)
 err = _Console(stderr=True, markup=False, highlight=False)
 
-FileArgument = Annotated[Path, typer.Argument(help="A search space file.", metavar="FILE")]
+
+def found_space(given: Path) -> Path:
+    """Return the search space file that is meant; say which one where it was not named as a file.
+
+    Raises:
+        SpecError: There is none.
+    """
+    file = find(given)
+    if file != given:
+        err.print(f"search space: {file}", soft_wrap=True)
+    return file
+
+
+SpaceArgument = typer.Argument(
+    help="A search space file, or the name of a shipped one: `moosearch list spaces`.",
+    metavar="FILE",
+    callback=lambda given: None if given is None else found_space(given),
+)
+FileArgument = Annotated[Path, SpaceArgument]
 FolderArgument = Annotated[Path, typer.Argument(help="A campaign's folder.", metavar="DIR")]
 WhereOption = Annotated[
     str | None,
@@ -89,8 +109,23 @@ def check_one_format(*, csv: bool, as_json: bool) -> None:
         raise SpecError("--csv and --json cannot both be printed.")
 
 
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"moosearch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=lambda value: _version(wanted=value),
+        ),
+    ] = False,
 ) -> None:
     """Search for adversarially robust neural networks: launch, inspect, export."""

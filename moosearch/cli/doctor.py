@@ -8,15 +8,25 @@ import typer
 from rich import box
 from rich.table import Table
 
-from moosearch.cli.app import AddressOption, app, out
+from moosearch.cli.app import AddressOption, app, found_space, out
+from moosearch.space.shipped import shipped_spaces
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+def _is_space(given: Path) -> bool:
+    """Whether a search space is meant, and not a campaign's folder, which need not be there yet."""
+    return not given.is_dir() and (given.is_file() or given.as_posix() in shipped_spaces())
 
 
 @app.command()
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="A campaign's folder, or where one is to be.", metavar="DIR")
+        Path | None,
+        typer.Argument(
+            help="A campaign's folder, or where one is to be; or a search space: a file, or a shipped one.",
+            metavar="DIR|FILE",
+        ),
     ] = None,
     ray_address: AddressOption = None,
     storage: Annotated[
@@ -29,7 +39,10 @@ def doctor(
     from moosearch.campaign.doctor import examine
     from moosearch.campaign.events import dumps
 
-    checks = list(examine(folder, address=ray_address or "", storage=storage or "", quick=quick))
+    space = None
+    if folder is not None and _is_space(folder):
+        space, folder = found_space(folder), None
+    checks = list(examine(folder, space=space, address=ray_address or "", storage=storage or "", quick=quick))
     if as_json:
         typer.echo(dumps([asdict(check) for check in checks], indent=2))
     else:

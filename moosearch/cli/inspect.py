@@ -12,6 +12,7 @@ from moosearch.cli.app import (
     FolderArgument,
     JsonOption,
     SetOption,
+    SpaceArgument,
     WhereOption,
     app,
     check_one_format,
@@ -19,9 +20,13 @@ from moosearch.cli.app import (
     out,
 )
 from moosearch.cli.tables import choice_tables, doubts, front_table
-from moosearch.errors import SpecError, nearest
+from moosearch.errors import Place, SpecError, nearest
 from moosearch.pareto.choice import RULES, default_rules
 from moosearch.pareto.front import value_text
+from moosearch.space.shipped import shipped_spaces, summary
+
+SPACES = "spaces"
+"""What `moosearch list` calls the shipped search spaces."""
 
 
 @app.command()
@@ -140,7 +145,7 @@ def decide(
 
 @app.command()
 def validate(
-    file: Annotated[Path | None, typer.Argument(help="A search space file.", metavar="FILE")] = None,
+    file: Annotated[Path | None, SpaceArgument] = None,
     assignments: SetOption = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of search space files.")
@@ -182,25 +187,28 @@ def validate(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="datasets, architectures, attacks, losses, ...")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="datasets, architectures, attacks, losses, ..., or spaces.")
+    ] = None,
     imports: Annotated[
         list[str] | None, typer.Option("--import", help="A module that registers plug-ins.")
     ] = None,
 ) -> None:
-    """Say what can be named in a search space file, with its parameters and defaults."""
-    from moosearch.campaign.plan import import_plugins
-    from moosearch.campaign.spec import REGISTRIES
-    from moosearch.errors import Place
-    from moosearch.registry import describe
+    """Say what can be named in a search space file, with parameters and defaults; shipped spaces too."""
+    from moosearch.campaign import catalog
 
-    import_plugins(imports, Place(shown=("--import",)))
-    if kind is not None and kind not in REGISTRIES:
-        raise SpecError(f"list: there are no '{kind}'. {nearest(kind, REGISTRIES)}")
-    for plural in [kind] if kind else REGISTRIES:
-        registry = REGISTRIES[plural]
-        table = Table("name", "what it is", "parameters", title=plural, title_justify="left")
-        for name in registry:
-            cls = registry.get(name)
-            summary = (cls.__doc__ or "").strip().split("\n")[0]
-            table.add_row(name, summary, describe(cls))
+    plugins = catalog.registered(imports, Place(shown=("--import",))) if imports else catalog.read()
+    kinds = [*plugins, SPACES]
+    if kind is not None and kind not in kinds:
+        raise SpecError(f"list: there are no '{kind}'. {nearest(kind, kinds)}")
+    for plural in [kind] if kind else kinds:
+        if plural == SPACES:
+            table = Table("name", "what it is", title="search spaces: `moosearch search NAME`")
+            for name, file in shipped_spaces().items():
+                table.add_row(name, summary(file))
+        else:
+            table = Table("name", "what it is", "parameters", title=plural)
+            for entry in plugins[plural]:
+                table.add_row(entry.name, entry.summary, "\n".join(entry.parameters))
+        table.title_justify = "left"
         out.print(table)

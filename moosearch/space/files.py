@@ -30,6 +30,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+CAMPAIGN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a campaign may be called; without a name of its own it is called like its file."""
+
+
 @dataclass(frozen=True)
 class Document:
     """A parsed file: plain data, and the place of its root."""

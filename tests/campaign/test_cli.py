@@ -203,7 +203,7 @@ def test_errors_name_file_and_line(cli, tiny_file):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["validate", "nowhere.yaml"], "cannot read the search space file"),
+        (["validate", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["validate"], "name a search space FILE"),
         (["front", "nowhere"], "no campaign here"),
         (["status", "nowhere"], "no campaign here"),
