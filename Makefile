@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults lint types format bench clean
+.PHONY: help setup demo test test-all faults lint types format bench clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: $(READY) ## Create .venv with everything installed
 
@@ -17,9 +17,11 @@ demo: $(READY) ## Search the digits space, show the front, write a report, expor
 	$(BIN)/moosearch report results/digits
 	$(BIN)/moosearch export results/digits --pick knee
 
-test: $(READY) ## Run the tests, in two processes; those with Ray alone, since Ray ends a process that is late
-	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not ray'
-	$(BIN)/pytest -q -m ray
+test: $(READY) ## Run the tests in two processes, without the slow ones (under 5 minutes)
+	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow' --hypothesis-profile=quick
+
+test-all: $(READY) ## Run all tests (under 15 minutes)
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 faults: $(READY) ## Break campaigns in every way that is known here, and write results/benchmarks/faults.csv (long)
 	MOOSEARCH_FAULTS=all $(BIN)/pytest -q tests/faults

@@ -1,22 +1,28 @@
 """Shared by all tests: one thread, a tiny space, the command line in this process, a finished campaign."""
 
+import datetime
 import os
 import signal
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # two cores must not fight; and results of one thread are the same everywhere
+)
+os.environ.setdefault("MOOSEARCH_TEST_DAY", datetime.date.today().isoformat())  # for all processes of a run
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import yaml
 from hypothesis import settings
 from made_up import made_up  # noqa: F401
+from shared import Shared
 
 import moosearch
 
-settings.register_profile("busy machines too", deadline=None)
-settings.load_profile("busy machines too")
+settings.register_profile("all", deadline=None)  # machines are busy
+settings.register_profile("quick", deadline=None, max_examples=20)
+settings.load_profile("all")
 
 TINY = """
 campaign:
@@ -45,12 +51,13 @@ candidate:
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Two cores must not fight: results with one thread are the same everywhere."""
-    import torch
+def pytest_report_header():
+    return f"MOOSEARCH_TEST_DAY={os.environ['MOOSEARCH_TEST_DAY']} (decides which mutated files are tried)"
 
-    torch.set_num_threads(1)
+
+def pytest_collection_modifyitems(items):
+    """Tests with Ray come first: they wait more than they work, and one process runs them all."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,10 +102,22 @@ def cli(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def finished(tiny, tmp_path_factory):
+def shared(tmp_path_factory):
+    """What is made once for all processes of a test run: (name, make) -> folder, which nobody changes."""
+    base = tmp_path_factory.getbasetemp()
+    made = Shared(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield made.folder
+    made.check()
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, shared):
     """A finished campaign of 8 candidates; tests must not change its folder."""
-    folder = tmp_path_factory.mktemp("finished") / "tiny"
-    return moosearch.search(tiny(), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
+
+    def make(folder):
+        moosearch.search(tiny(), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
+
+    return moosearch.Campaign(shared("tiny", make))
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_launch_inspect_export(cli, tiny_file, tmp_path):
     assert "campaign.seed is 3 there and 4 here" in err
 
 
-def test_confirm_front_status_export(cli, finished, tmp_path):
+def test_confirm_front_status_export(cli, finished, tmp_path, without_programs):
     folder = shutil.copytree(finished.folder.root, tmp_path / "c")
     before = (folder / "front.csv").read_bytes()
     rules = ["--pick", "knee", "--pick", "best:clean_accuracy"]

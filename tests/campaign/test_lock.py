@@ -131,48 +131,66 @@ ASIDE = """
     for arguments in commands:
         print("code", run(arguments), file=sys.stderr, flush=True)
 """
+UNREADABLE = {"study.db": [2, 2, 2], "campaign.yaml": [0, 0, 2], "": [2, 2, 2]}
+"""Exit codes of status, front and resume where the user may not read a file, or the folder."""
 
 
-@pytest.fixture
+def changes(root):
+    """When each file was changed."""
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+@pytest.fixture(scope="module")
 def unprivileged(finished):
-    """Run commands as a user who may read, and not write: list of them -> lists of codes and errors."""
+    """What a user who may read, and not write, is told of campaigns: codes, errors, whether all is as it was.
+
+    One may be read, those of `UNREADABLE` not. One process asks it all, since its imports take long.
+    """
     if os.getuid() != 0:
         pytest.skip("needs root, to become somebody else")
-
-    def run(*commands):
-        arguments = json.dumps([[str(word) for word in command] for command in commands])
-        program = [sys.executable, "-c", textwrap.dedent(ASIDE), finished.folder.root, arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        asked = {"readable": ["resume", "confirm", "status", "front"]}
+        asked |= {name: ["status", "front", "resume"] for name in UNREADABLE}
+        roots = {name: Path(folder) / f"c{number}" for number, name in enumerate(asked)}
+        for name, root in roots.items():
+            shutil.copytree(finished.folder.root, root)
+            for path in (root, *root.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            if name != "readable":
+                (root / name).chmod(0o600 if name else 0o700)
+        before = {name: changes(root) for name, root in roots.items()}
+        commands = [[command, str(roots[name])] for name, each in asked.items() for command in each]
+        program = [sys.executable, "-c", textwrap.dedent(ASIDE), finished.folder.root, json.dumps(commands)]
         said = subprocess.run(program, capture_output=True, text=True, check=False).stderr
         assert "Traceback" not in said, said
-        lines = said.splitlines()
-        codes = [int(line.split()[1]) for line in lines if line.startswith("code ")]
-        return codes, [line for line in lines if not line.startswith("code ")]
-
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(shutil.copytree(finished.folder.root, Path(folder) / "c"))
-        Path(folder).chmod(0o755)
-        for path in (root, *root.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        yield run, root
+        told, errors = {name: ([], []) for name in asked}, []
+        order = iter([name for name, each in asked.items() for _ in each])
+        for line in said.splitlines():
+            if line.startswith("code "):
+                codes, lines = told[next(order)]
+                codes.append(int(line.split()[1]))
+                lines += errors
+                errors = []
+            else:
+                errors.append(line)
+        return {name: (*told[name], before[name] == changes(roots[name])) for name in asked}
 
 
 def test_a_folder_that_may_not_be_written_is_refused_before_any_work(unprivileged):
-    run, root = unprivileged
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    codes, errors = run(["resume", root], ["confirm", root], ["status", root], ["front", root])
+    codes, errors, unchanged = unprivileged["readable"]
     assert codes == [2, 2, 0, 0]
     assert len(errors) == 2
     assert all(line.startswith("error:") and "cannot write here" in line for line in errors)
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert unchanged
 
 
-@pytest.mark.parametrize(("name", "reading"), [("study.db", 2), ("campaign.yaml", 0), ("", 2)])
-def test_what_may_not_be_read_is_told_in_one_line(unprivileged, name, reading):
-    run, root = unprivileged
-    (root / name).chmod(0o700 if (root / name).is_dir() else 0o600)
-    codes, errors = run(["status", root], ["front", root], ["resume", root])
-    assert codes == [reading, reading, 2]
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_may_not_be_read_is_told_in_one_line(unprivileged, name):
+    codes, errors, unchanged = unprivileged[name]
+    assert codes == UNREADABLE[name]
     assert not name or len(errors) == codes.count(2)
+    assert unchanged
 
 
 def test_an_earlier_run_of_this_process_lets_go(tiny, tmp_path):

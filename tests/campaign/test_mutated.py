@@ -1,7 +1,12 @@
-"""A thousand damaged files: each is used, or refused in one line; no traceback, nothing written elsewhere."""
+"""A thousand damaged files: each is used, or refused in one line; no traceback, nothing written elsewhere.
+
+`make test` tries a tenth of them, another one every day.
+"""
 
 import copy
+import datetime
 import json
+import os
 import random
 import shutil
 import signal
@@ -16,6 +21,11 @@ from moosearch.campaign.events import EventLog
 from moosearch.cli import main
 
 SECONDS = 60
+TENTHS = 10
+TODAY = datetime.date.fromisoformat(os.environ["MOOSEARCH_TEST_DAY"]).toordinal() % TENTHS
+IN_TENTHS = pytest.mark.parametrize(
+    "tenth", [pytest.param(t, marks=[] if t == TODAY else pytest.mark.slow) for t in range(TENTHS)]
+)
 NASTY = (
     *(None, True, 0, -1, 0.5, 1e300, 2**31, 10**30, float("inf"), float("nan")),
     *(
@@ -184,13 +194,13 @@ def tried(judged, tmp_path):
     Nothing but the campaign's folder may change.
     """
 
-    def run(folder, path, mutate, count, *commands):
+    def run(folder, path, mutate, count, tenth, *commands):
         files = contents(folder)
         wrong = []
-        for seed in range(count):
+        for turn, seed in enumerate(range(tenth, count, TENTHS)):
             content = mutate(files[path], random.Random(f"{path.name} {seed}"))
             path.write_bytes(content)
-            for command in commands if seed % 3 == 0 else commands[:1]:
+            for command in commands if turn % 3 == 0 else commands[:1]:
                 said = judged(*command)
                 if said:
                     wrong.append(f"{seed}: {said}")
@@ -201,26 +211,30 @@ def tried(judged, tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("kind", "count"), [("text", 250), ("tree", 250)])
-def test_search_spaces(tried, tmp_path, tiny_file, kind, count):
+@IN_TENTHS
+@pytest.mark.parametrize(("mutate", "count"), [(mutated_text, 250), (mutated_yaml, 250)])
+def test_search_spaces(tried, tmp_path, tiny_file, mutate, count, tenth):
     folder = tmp_path / "s"
     folder.mkdir()
     path = tiny_file.rename(folder / "space.yaml")
-    tried(folder, path, mutated_text if kind == "text" else mutated_yaml, count, ("validate", path))
+    tried(folder, path, mutate, count, tenth, ("validate", path))
 
 
 @pytest.fixture(scope="session")
-def confirmed(finished, tmp_path_factory):
+def confirmed(finished, shared):
     """A finished campaign, of which two members are confirmed; with few models, so that it is soon copied."""
-    root = shutil.copytree(finished.folder.root, tmp_path_factory.mktemp("mutated") / "c")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
-        confirm(
-            root,
-            rules=["knee", "best:clean_accuracy"],
-            overrides=["campaign.confirmation={attacks: [fgsm], seeds: 1, images: 40}"],
-        )
-    return root
+
+    def make(folder):
+        shutil.copytree(finished.folder.root, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
+            confirm(
+                folder,
+                rules=["knee", "best:clean_accuracy"],
+                overrides=["campaign.confirmation={attacks: [fgsm], seeds: 1, images: 40}"],
+            )
+
+    return shared("mutated", make)
 
 
 @pytest.fixture
@@ -236,6 +250,7 @@ def campaign(confirmed, tmp_path, monkeypatch):
     return shutil.copytree(confirmed, tmp_path / "c")
 
 
+@IN_TENTHS
 @pytest.mark.parametrize(
     ("name", "mutate", "count", "commands"),
     [
@@ -247,19 +262,27 @@ def campaign(confirmed, tmp_path, monkeypatch):
         ("confirmed/*/1.json", mutated_json, 80, ("status", "front")),
     ],
 )
-def test_campaigns(tried, campaign, name, mutate, count, commands):
+def test_campaigns(tried, campaign, name, mutate, count, commands, tenth):
     (path, *_) = sorted(campaign.glob(name))
-    tried(campaign, path, mutate, count, *((command, campaign) for command in commands))
+    tried(campaign, path, mutate, count, tenth, *((command, campaign) for command in commands))
 
 
+@pytest.fixture(scope="module")
+def exported(finished, tmp_path_factory, skip_programs):
+    with pytest.MonkeyPatch.context() as patch:
+        skip_programs(patch)
+        return finished.export("knee", tmp_path_factory.mktemp("export") / "model")
+
+
+@IN_TENTHS
 @pytest.mark.parametrize(
     ("name", "mutate", "count"),
     [("manifest.json", mutated_json, 40), ("weights.safetensors", mutated_bytes, 40)],
 )
-def test_exports(tried, finished, tmp_path, without_programs, name, mutate, count):
-    folder = finished.export("knee", to=tmp_path / "e")
+def test_exports(tried, exported, tmp_path, name, mutate, count, tenth):
+    folder = shutil.copytree(exported, tmp_path / "e")
     evaluate = ("evaluate", folder, "--attacks", "fgsm", "--images", "2")
-    tried(folder, folder / name, mutate, count, evaluate)
+    tried(folder, folder / name, mutate, count, tenth, evaluate)
 
 
 def test_a_thousand_in_all():

@@ -47,6 +47,7 @@ def found(trained):
     return result
 
 
+@pytest.mark.slow
 def test_neighborhoods_are_robust_against_samples(trained, found):
     """Neither 10,000 random images of each, half of them corners, nor a strong attack hide a target."""
     from moosearch.campaign.subject import trained as load
@@ -80,6 +81,7 @@ def test_neighborhoods_are_robust_against_samples(trained, found):
                 assert set(np.argsort(-network(hidden)[0])[:2]) == set(witness.seen)
 
 
+@pytest.mark.slow
 def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch):
     assert len(list(found.folder.glob("0*.json"))) == len(found.found)
     assert json.loads((found.folder / "summary.json").read_text())["neighborhoods"] == len(found.found)
@@ -93,6 +95,7 @@ def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch)
     assert again.folder == found.folder
 
 
+@pytest.mark.slow
 def test_one_target_an_image_by_turns(trained, found):
     (half,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12, targets="alternating")
     assert {(e.image, e.target) for e in half.found} == {
@@ -102,6 +105,7 @@ def test_one_target_an_image_by_turns(trained, found):
     assert half.unseen == found.unseen
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_damaged_is_looked_for_again(trained, found, tmp_path):
     copy = shutil.copytree(trained.folder.root, tmp_path / "c")
     place = copy / found.folder.relative_to(trained.folder.root)
@@ -114,6 +118,7 @@ def test_what_is_missing_or_damaged_is_looked_for_again(trained, found, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_tables(found):
     frame, summary, relations = found.to_frame(), found.summary(), found.relations()
     assert summary["size"] == pytest.approx(frame["size"].mean())

@@ -148,6 +148,7 @@ def test_a_wrong_password_is_told_before_anything_is_written(tiny, tmp_path, ser
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_campaigns_share_a_database(tiny, tmp_path, server, finished):
     for name, seed in (("one", 3), ("two", 4)):
         overrides = [f"campaign.name={name}", f"campaign.seed={seed}", f"campaign.storage={server.url()}"]
@@ -179,6 +180,7 @@ moosearch.search(file, out=root, overrides=overrides, observer=Hanging())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_goes_on(tiny_file, tmp_path, server, finished, cli, monkeypatch):
     root = tmp_path / "c"
     monkeypatch.setenv(PASSWORD, SECRET)
@@ -204,6 +206,7 @@ class Breaker(Observer):
             self.server.stop()
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_ends_the_campaign_and_loses_nothing(tiny, tmp_path, server, finished):
     root = tmp_path / "c"
     overrides = [*KEEP, f"campaign.storage={server.url()}"]
@@ -230,6 +233,7 @@ class Restarter(Breaker):
             self.server.start()
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_in_between_disturbs_nothing(tiny, tmp_path, server, finished):
     overrides = [*KEEP, f"campaign.storage={server.url()}"]
     campaign = moosearch.search(

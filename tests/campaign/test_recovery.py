@@ -16,6 +16,9 @@ from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluators import serial
 from moosearch.space.files import is_whole
 
+BOTH = pytest.mark.parametrize("setting", [pytest.param("", marks=pytest.mark.slow), "journal"])
+"""A database takes seconds: this one is slow."""
+
 
 @pytest.fixture(params=["", "journal"])
 def setting(request):
@@ -24,11 +27,14 @@ def setting(request):
 
 
 @pytest.fixture(scope="session")
-def finished_journal(tiny, tmp_path_factory):
+def finished_journal(tiny, shared):
     """A finished campaign like `finished`, with a journal."""
-    folder = tmp_path_factory.mktemp("journal") / "tiny"
-    overrides = ["campaign.name=tiny", "campaign.keep=all", "campaign.storage=journal"]
-    return moosearch.search(tiny(), out=folder, overrides=overrides)
+
+    def make(folder):
+        overrides = ["campaign.name=tiny", "campaign.keep=all", "campaign.storage=journal"]
+        moosearch.search(tiny(), out=folder, overrides=overrides)
+
+    return moosearch.Campaign(shared("journal", make))
 
 
 @pytest.fixture
@@ -76,6 +82,7 @@ def check_equal(folder, finished):
         assert folder.history(identity).read_text() == finished.folder.history(identity).read_text()
 
 
+@BOTH
 def test_a_ledger_that_is_cut_off_anywhere_is_rebuilt(folder, finished, trained, setting):
     path = ledger_file(folder)
     whole = path.read_bytes()
@@ -132,6 +139,7 @@ def test_what_the_ledger_lost_it_has_again_from_the_log(folder, finished, traine
     assert trained == []
 
 
+@BOTH
 def test_a_log_that_is_cut_off_anywhere_has_all_again(folder, finished, trained):
     whole = folder.events.read_bytes()
     ends = [position for position, byte in enumerate(whole) if byte == ord("\n")]
@@ -146,6 +154,7 @@ def test_a_log_that_is_cut_off_anywhere_has_all_again(folder, finished, trained)
     assert trained == []
 
 
+@BOTH
 @pytest.mark.parametrize("name", ["campaign.yaml", "environment.json"])
 @pytest.mark.parametrize("log", [True, False], ids=["log", "study"])
 def test_what_the_campaign_is_is_restored(folder, finished, trained, cli, name, log):

@@ -4,9 +4,9 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def exported(finished, tmp_path_factory):
+def exported(finished, shared):
     """The export; tests must not change it."""
-    return finished.export("knee", tmp_path_factory.mktemp("export") / "model", quantize="int8")
+    return shared("model", lambda folder: finished.export("knee", folder, quantize="int8"))
 
 
 @pytest.fixture(scope="session")
