@@ -47,6 +47,7 @@ def test_shipped_spaces_are_valid(path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_plugin_in_the_docs_works_in_every_verb(tmp_path):
     """A module in the working directory is found by driver, workers and export, each a process of its own."""
     (code,) = blocks("search_spaces/README.md", "python")

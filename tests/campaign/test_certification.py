@@ -141,6 +141,7 @@ def test_layers_that_cannot_be_verified_are_named(tiny, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_on_ray_the_answers_are_the_same(trained, ids):
     alone, together = (
         certification(

@@ -223,6 +223,7 @@ def test_ray_that_is_silent_is_given_up(monkeypatch):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_real_ray():
     found = probe()
     assert (found.nodes, found.cpus) == (1, 1.0)

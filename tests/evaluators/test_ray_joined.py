@@ -13,7 +13,7 @@ import yaml
 
 import moosearch
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TOKEN = "5f" * 32
 

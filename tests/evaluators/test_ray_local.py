@@ -14,7 +14,7 @@ import moosearch
 from moosearch.campaign.events import read_events
 from moosearch.campaign.observer import Observer
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 LONGER = ["candidate.training.epochs=8", "campaign.budget={population: 3, generations: 1}"]
 RAY = "campaign.evaluator={name: ray, workers: 2}"

@@ -7,7 +7,7 @@ import pytest
 import moosearch
 from moosearch.campaign.observer import Observer
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def test_images_are_read_once_and_four_workers_share_a_gpu(witness, tmp_path):
     assert shared.folder.front.read_text() == serial.folder.front.read_text()
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_see_the_time_is_ended(witness, tmp_path, monkeypatch):
     space, _ = witness
     space["candidate"]["training"]["loss"]["seconds"] = {"choice": [0.0, 600.0]}
@@ -151,6 +152,7 @@ def test_one_worker_two_workers_and_serial_agree(cluster, space, tmp_path):
     assert len(set(fronts.values())) == 1
 
 
+@pytest.mark.slow
 def test_a_confirmation_is_the_same_on_ray(cluster, space, tmp_path):
     """Several trainings of one candidate at a time, with their epochs."""
     heard = []
@@ -234,6 +236,7 @@ def test_resources_that_do_not_exist_are_refused_at_once(cluster, space, tmp_pat
         moosearch.search(space, out=tmp_path / "c", overrides=[f"campaign.resources={{{resources}}}"])
 
 
+@pytest.mark.slow
 def test_serial_needs_no_ray(space, tmp_path):
     program = f"""
         import sys

@@ -36,6 +36,7 @@ def _can_mount():
         pytest.skip("mounting needs root")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 2))])
 def test_full(make_site, tmp_path, number):
     disk = tmp_path / "disk"

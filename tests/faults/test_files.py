@@ -31,7 +31,7 @@ def _cases():
     for file in FILES:
         for how in ("truncated", "deleted"):
             short = (file, how) in {("study.db", "truncated"), ("events.jsonl", "truncated")}
-            yield pytest.param(file, how, id=f"{file} {how}", marks=[] if short else long)
+            yield pytest.param(file, how, id=f"{file} {how}", marks=pytest.mark.slow if short else long)
 
 
 def _harm(path, how):

@@ -12,6 +12,7 @@ RAY = ("--evaluator", "ray", "--workers", "2")
 long = pytest.mark.long
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=long)])
 def test_kill_worker(site, number):
     """Its candidate is trained again by another one, and the campaign goes on."""

@@ -19,7 +19,7 @@ long = pytest.mark.long
 @pytest.mark.parametrize(
     ("sent", "code", "options"),
     [
-        pytest.param(signal.SIGTERM, 143, (), id="sigterm"),
+        pytest.param(signal.SIGTERM, 143, (), id="sigterm", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 129, (), id="sighup", marks=long),
         pytest.param(signal.SIGTERM, 143, RAY, id="sigterm, ray", marks=long),
     ],
@@ -57,7 +57,10 @@ def test_ctrl_c_once(site, options, group):
     site.check()
 
 
-@pytest.mark.parametrize("options", [pytest.param((), id="serial"), pytest.param(RAY, id="ray", marks=long)])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), id="serial", marks=pytest.mark.slow), pytest.param(RAY, id="ray", marks=long)],
+)
 def test_ctrl_c_twice(site, options):
     """What runs is not waited for."""
     moment = Moment("epoch", 7)  # the second of five

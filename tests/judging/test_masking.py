@@ -114,7 +114,9 @@ def test_silent_on_sound_networks(sound, digits, kind, threat):
     assert all(check["observed"]["suspicious"] <= 2 for check in found.values())
 
 
-@pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-4, 0.5])
+@pytest.mark.parametrize(
+    "eps", [0.0, *(pytest.param(eps, marks=pytest.mark.slow) for eps in (1e-8, 1e-4)), 0.5]
+)
 def test_silent_at_radii_of_all_sizes(sound, digits, eps):
     assert failed(checks(sound(), digits.val, TASKS, Threat("linf", eps), seed=0, most=20)) == []
 
@@ -133,7 +135,7 @@ def test_planted_layer_is_found_in_the_trunk(sound, digits):
     assert {"zero_gradient", "unbounded_holds"} <= set(failed(found))
 
 
-@pytest.mark.parametrize("factor", [1e3, 1e6])
+@pytest.mark.parametrize("factor", [1e3, pytest.param(1e6, marks=pytest.mark.slow)])
 def test_saturated_softmax_is_found(sound, digits, factor):
     net = sound()
     with torch.no_grad():
@@ -142,6 +144,7 @@ def test_saturated_softmax_is_found(sound, digits, factor):
     assert failed(checks(net, digits.val, TASKS, LINF, seed=0, most=20)) == ["zero_gradient"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFENCES)
 def test_twenty_images_are_enough(sound, digits, name):
     assert failed(checks(defended(sound("plain"), name), digits.val, TASKS, LINF, seed=0, most=20)) != []
