@@ -17,7 +17,7 @@ from moosearch.evaluators.ray_pool import RayPool
 from moosearch.space.files import Document, override
 
 
-def test_launch_inspect_export(cli, tiny_file, tmp_path):
+def test_launch_inspect_export(cli, tiny_file, tmp_path, without_programs):
     folder = tmp_path / "campaign"
     code, out, _ = cli("search", tiny_file, "--out", folder)
     assert code == 0

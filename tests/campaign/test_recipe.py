@@ -79,7 +79,7 @@ def test_wrong_values_are_refused_by_name(tiny, assignment, words):
     assert assignment.partition("=")[0].removeprefix("candidate.") in str(caught.value)
 
 
-def test_train_prints_every_epoch_and_stores_both_checkpoints(cli, tiny_file, tmp_path):
+def test_train_prints_every_epoch_and_stores_both_checkpoints(cli, tiny_file, tmp_path, without_programs):
     folder = tmp_path / "run"
     code, out, _ = cli(
         "train",

@@ -196,6 +196,7 @@ def test_a_ledger_without_a_log_is_not_begun_anew(finished, tmp_path):
     assert folder.study.stat().st_size == 5000
 
 
+@BOTH
 def test_weights_that_are_lost_are_trained_again(folder, finished, trained):
     ids = [e.candidate.id for e in finished.evaluations]
     folder.weights(ids[0]).unlink()

@@ -310,6 +310,7 @@ def test_a_warm_start_takes_the_front(space_file, source, tmp_path):
     assert len(recorder.trained) == 8
 
 
+@pytest.mark.slow
 def test_of_a_large_front_those_that_lie_farthest_apart_are_taken(space_file, source, tmp_path, cli):
     (tmp_path / "s.yaml").write_text(yaml.dump(space_file(initial=RECIPES[:1])))
     arguments = ("search", tmp_path / "s.yaml", "--out", tmp_path / "c", "--warm-start", source.folder.root)
@@ -461,6 +462,7 @@ def test_a_campaign_that_was_stopped_may_become_longer_or_shorter(
         check_equal(folder, undisturbed(total, algorithm=algorithm))
 
 
+@pytest.mark.slow
 def test_a_real_campaign_is_extended_to_the_byte(finished, tiny, tmp_path):
     overrides = ["campaign.name=tiny", "campaign.keep=all", "campaign.budget.generations=3"]
     long = moosearch.search(tiny(), out=tmp_path / "long", overrides=overrides)

@@ -59,7 +59,7 @@ def rows(campaign):
     ]
 
 
-@pytest.mark.parametrize("after", [1, 4, 6])
+@pytest.mark.parametrize("after", [1, pytest.param(4, marks=pytest.mark.slow), 6])
 def test_resume_equals_an_uninterrupted_run(tiny, tmp_path, finished, count_trainings, after):
     folder = CampaignFolder(tmp_path / "killed")
     with pytest.raises(StopError):
