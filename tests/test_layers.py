@@ -63,7 +63,7 @@ OWNERS = {
     "sqlalchemy": {"campaign"},
     "foolbox": {"attacks"},
     "pyautoattack": {"attacks"},
-    "scipy": {"judging", "pareto", "verify"},
+    "scipy": {"judging", "pareto", "verify", "campaign"},
     "highspy": {"verify"},
 }
 

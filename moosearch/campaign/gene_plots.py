@@ -14,7 +14,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from moosearch.campaign import figures
 from moosearch.campaign.figures import DOMINATED, MEMBER
-from moosearch.campaign.importance import Importances, is_categorical, is_logarithmic
+from moosearch.campaign.gene_columns import is_categorical, is_logarithmic
+from moosearch.campaign.importance import Importances
 
 DOUBTED = "#b8bec6"
 BINS = 12

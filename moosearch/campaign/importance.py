@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
+from moosearch.campaign.gene_columns import Column, is_logarithmic
 from moosearch.campaign.tables import records
 from moosearch.errors import SpecError, nearest
-from moosearch.evaluation import Evaluation, Genome, ObjectiveInfo, Scalar
+from moosearch.evaluation import Evaluation, Genome, ObjectiveInfo
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
 from moosearch.seeding import derive_seed, numpy_generator
@@ -130,11 +131,8 @@ def gene_importances(
     complete = [e for e in evaluations if e.status == "complete"]
     if not complete:
         raise SpecError("no candidate completed: nothing can be said of genes.")
-    used, left = complete, ""
-    if len(complete) > MOST:
-        generator = numpy_generator(derive_seed(seed, "importance: candidates"))
-        chosen = sorted(generator.choice(len(complete), MOST, replace=False))
-        used, left = [complete[index] for index in chosen], f", {MOST:,} of them drawn at random"
+    used = drawn(complete, MOST, derive_seed(seed, "importance: candidates"))
+    left = f", {MOST:,} of them drawn at random" if len(used) < len(complete) else ""
     known = describe_genes(used)
     genes = known[known["values"] > 1]
     values = np.array([[e.objectives[o.key] for o in objectives] for e in used])
@@ -161,6 +159,14 @@ def gene_importances(
     if constant:
         notes.append(f"left out, as they have one value: {', '.join(constant)}")
     return Importances(method, table, trust, genes, (*notes, *_doubts(trust, len(used))))
+
+
+def drawn(evaluations: Sequence[Evaluation], most: int, seed: int) -> list[Evaluation]:
+    """Return evaluations in their order: all, or so many drawn at random."""
+    count = len(evaluations)
+    if count <= most:
+        return list(evaluations)
+    return [evaluations[i] for i in sorted(numpy_generator(seed).choice(count, most, replace=False))]
 
 
 def _doubts(trust: pd.DataFrame, candidates: int) -> list[str]:
@@ -196,58 +202,13 @@ def _within(path: str, genome: Genome) -> str:
     return ", ".join(f"{parent}={genome[parent]}" for parent in above)
 
 
-@dataclass(frozen=True)
-class Column:
-    """A gene as a random forest sees it.
-
-    Attributes:
-        path: Its name.
-        present: (N,) which candidates have it.
-        values: Its value by candidate; those that do not have it stand at the median, or at the most
-            frequent value, so that nothing tells them apart but the gene that chooses the option.
-        block: (N, C) numbers: the value, or a one of C categories.
-    """
-
-    path: str
-    present: NDArray[np.bool_]
-    values: tuple[Scalar, ...]
-    block: Array
-
-    @classmethod
-    def of(cls, path: str, evaluations: Sequence[Evaluation]) -> "Column":
-        """Encode a gene."""
-        genomes = [e.candidate.genome for e in evaluations]
-        here = [genome[path] for genome in genomes if path in genome]
-        present = np.array([path in genome for genome in genomes])
-        if is_categorical(here):
-            common = max(sorted(set(map(str, here))), key=[str(v) for v in here].count)
-            values: list[Scalar] = [str(genome.get(path, common)) for genome in genomes]
-            labels = sorted(set(map(str, values)))
-            block = np.array([[value == label for label in labels] for value in values], dtype=np.float64)
-        else:
-            median = float(np.median([float(value) for value in here]))
-            values = [genome.get(path, median) for genome in genomes]
-            block = np.array(values, dtype=np.float64)[:, None]
-        return cls(path, present, tuple(values), block)
-
-    @property
-    def distribution(self) -> BaseDistribution:
-        """What Optuna calls the gene's range, of the values seen."""
-        if is_categorical(self.values):
-            return CategoricalDistribution(sorted(set(map(str, self.values))))
-        numbers = self.block[self.present, 0]
-        low, high = float(numbers.min()), float(numbers.max())
-        return FloatDistribution(low, high, log=is_logarithmic(numbers))
-
-
-def is_categorical(values: Sequence[Scalar]) -> bool:
-    """Whether values are names, and have no order."""
-    return any(isinstance(value, str | bool) for value in values)
-
-
-def is_logarithmic(numbers: Array) -> bool:
-    """Whether positive numbers span so much that their logarithms are meant."""
-    return bool(numbers.min() > 0 and numbers.max() / numbers.min() >= 10)
+def _distribution(column: Column) -> BaseDistribution:
+    """Return what Optuna calls the gene's range, of the values seen."""
+    if column.categorical:
+        return CategoricalDistribution(column.labels)
+    numbers = column.block[column.present, 0]
+    low, high = float(numbers.min()), float(numbers.max())
+    return FloatDistribution(low, high, log=is_logarithmic(numbers))
 
 
 def _permuted(columns: Sequence[Column], values: Array, seed: int) -> tuple[Array, float]:
@@ -272,11 +233,12 @@ def _permuted(columns: Sequence[Column], values: Array, seed: int) -> tuple[Arra
     for train, test in KFold(FOLDS, shuffle=True, random_state=random_state).split(inputs):
         forest = RandomForestRegressor(TREES, random_state=random_state).fit(inputs[train], values[train])
         error += float(((forest.predict(inputs[test]) - values[test]) ** 2).sum())
-        for index, (column, end) in enumerate(zip(columns, ends, strict=True)):
-            asked = np.tile(inputs[test], (SHUFFLES, 1, 1))
-            asked[:, :, end - column.block.shape[1] : end] = column.block[shuffled[index][:, test]]
-            predicted = forest.predict(asked.reshape(-1, inputs.shape[1])).reshape(SHUFFLES, -1)
-            errors[index] += float(((predicted - values[test]) ** 2).sum() / SHUFFLES)
+        # All genes are asked at once: a forest takes long to begin, and little for a row more.
+        asked = np.tile(inputs[test], (len(columns), SHUFFLES, 1, 1))
+        for rows, order, column, end in zip(asked, shuffled, columns, ends, strict=True):
+            rows[:, :, end - column.block.shape[1] : end] = column.block[order[:, test]]
+        predicted = forest.predict(asked.reshape(-1, inputs.shape[1])).reshape(asked.shape[:3])
+        errors += ((predicted - values[test]) ** 2).sum(axis=(1, 2)) / SHUFFLES
     total = variance * len(values)
     drops = (errors - error) / total
     few = np.array([column.present.sum() < HOLDERS for column in columns])
@@ -296,7 +258,7 @@ def _fanova(columns: Sequence[Column], values: Array, seed: int) -> Array:
     """Ask Optuna, in a study of its own."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
-    ranges = {column.path: column.distribution for column in columns}
+    ranges = {column.path: _distribution(column) for column in columns}
     for number, value in enumerate(values):
         params = {column.path: column.values[number] for column in columns}
         study.add_trial(optuna.trial.create_trial(value=float(value), params=params, distributions=ranges))

@@ -200,27 +200,31 @@ def analyze_genes(
     method: Annotated[
         str, typer.Option("--method", help="permutation, or fanova (Optuna's).", metavar="NAME")
     ] = "permutation",
-    seed: Annotated[int, typer.Option("--seed", help="Of the random forests.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of forests, permutations and simulations.", min=0)] = 0,
     csv: CsvOption = False,
     as_json: JsonOption = False,
     to: ToOption = None,
 ) -> None:
-    """Which genes matter for which objective, and which of their values the front has: tables and plots."""
-    from moosearch.campaign import gene_plots, importance
+    """Which genes matter for which objective, which make no difference, and what the front has of each."""
+    from moosearch.campaign import gene_findings, gene_plots, importance
     from moosearch.campaign.campaign import Campaign
 
     check_one_format(csv=csv, as_json=as_json)
     campaign = Campaign(folder)
     evaluations, objectives = campaign.evaluations, campaign.header.objectives
     found = importance.gene_importances(evaluations, objectives, seed, importance.method_of(method))
+    told = gene_findings.gene_findings(evaluations, campaign.header, campaign.confirmation, seed)
     if csv:
         typer.echo(found.to_frame().to_csv(index=False), nl=False)
     elif as_json:
-        typer.echo(json.dumps(found.to_tree(), indent=2))
+        typer.echo(json.dumps(found.to_tree() | told.to_tree(), indent=2))
     else:
         out.print(_importance_table(found))
         for note in found.notes:
             out.print(note, soft_wrap=True)
+        out.print("\nwhat can be told from noise, each gene given all others:")
+        for line in told.lines:
+            out.print(f"- {line}", soft_wrap=True, markup=False, highlight=False)
     values = importance.gene_values(evaluations, objectives)
     for path in gene_plots.save(to or folder / "plots", found, values):
         err.print(f"written to {path}, with a PDF beside it", soft_wrap=True)

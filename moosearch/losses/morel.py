@@ -15,7 +15,7 @@ from moosearch.losses.classification import Mart
 from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed, smooths
 from moosearch.models.network import Outputs
 from moosearch.pareto.scalarization import conic_scalarization
-from moosearch.registry import Count, NonNegative, Number, Positive
+from moosearch.registry import Count, NonNegative, Number, Positive, late
 
 OpenShare = Annotated[Number, pydantic.Field(gt=0, lt=1)]
 
@@ -27,6 +27,12 @@ class Morel:
 
     ``L_1 = L_cosine + alpha * L_csl``. Where the paper and its published code differ, defaults follow the
     paper: `rows` and `reduction`, and no biases in M_e.
+
+    In the paper's form the preference also scales the gradient: with k2 = 1 - k1 the base loss has the weight
+    1 - k1, so that SGD trains it as with k2 times the learning rate and 1 / k2 times the weight decay.
+    `normalize` separates the two: ``CS(k, gamma, a) / k2``, in which L_2 has the weight 1 and L_1 has
+    k1 / k2. The minimizers are the same, and so are the properties of the conic scalarization, since gamma is
+    divided too.
 
     Attributes:
         base: L_2, the loss for accuracy; not ``morel`` itself.
@@ -43,6 +49,7 @@ class Morel:
         contrastive: Whether L_csl is there; M_e has no effect without it.
         rows: Whose rows L_csl compares: ``both`` natural and adversarial, or ``natural`` alone.
         reduction: ``sum`` over rows, or ``mean`` as in the published code.
+        normalize: Whether the scalarized loss is divided by k2, so that the base loss keeps its weight 1.
     """
 
     base: Annotated[Loss, LOSSES] = field(default_factory=Mart)
@@ -59,6 +66,7 @@ class Morel:
     contrastive: bool = True
     rows: Literal["both", "natural"] = "both"
     reduction: Literal["sum", "mean"] = "sum"
+    normalize: bool = late(default=False)
     needs_clean: ClassVar[bool] = True
     fixed: ClassVar[tuple[str, ...]] = ("embedding", "heads")
 
@@ -161,6 +169,8 @@ class MorelCriterion(Criterion):
             "robustness": robustness,
             "accuracy": base.total,
         }
+        if spec.normalize:
+            total = total / spec.preference[1]
         return Terms(total, base.parts | {name: part.detach() for name, part in own.items()})
 
     def _contrastive(self, rows: Tensor, y: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def campaign_data(campaign: Campaign, status: Status, spec: Mapping[str, Any]) -
         "history": [{key: read.short(value) for key, value in row.items()} for row in status.history],
         "confirmation": read.confirmation(campaign),
         "curves": read.curves(campaign.folder.plots / "robustness.csv"),
-        "importance": None if status.running else read.importance(evaluations, header),
+        "importance": None if status.running else read.importance(evaluations, header, campaign.confirmation),
         "pictures": found,
         "pictures_left": left,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmed import ILLUSORY
+from moosearch.campaign.confirmed import ILLUSORY, Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.ledger import Header
 from moosearch.campaign.now import shown
@@ -252,13 +252,17 @@ def curves(path: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def importance(evaluations: Sequence[Evaluation], header: Header) -> dict[str, Any] | None:
+def importance(
+    evaluations: Sequence[Evaluation], header: Header, confirmation: Confirmation | None = None
+) -> dict[str, Any] | None:
     """Return how much each gene matters for each objective; None where too little is known to compute it.
 
     Returns:
         ``genes``, a row each: path, the option under which it exists, importance by objective (None where
-        there is none); ``believed`` by objective; ``notes``.
+        there is none); ``believed`` by objective; ``findings``, what can be told from noise, in sentences;
+        ``notes``.
     """
+    from moosearch.campaign.gene_findings import gene_findings
     from moosearch.campaign.importance import FEWEST, gene_importances
 
     if 2 * sum(e.status == "complete" for e in evaluations) < FEWEST:
@@ -269,6 +273,7 @@ def importance(evaluations: Sequence[Evaluation], header: Header) -> dict[str, A
     return {
         "genes": genes,
         "believed": [row["believed"] for row in tree["trust"]],
+        "findings": list(gene_findings(evaluations, header, confirmation, header.seed).lines),
         "notes": tree["notes"],
     }
 

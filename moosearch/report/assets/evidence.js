@@ -352,6 +352,8 @@ const Evidence = (data, known, badge) => {
         ),
       ),
       el("ul", { class: "notes" }, ...found.notes.map((note) => el("li", { text: note }))),
+      el("h3", { text: "What can be told from noise" }),
+      el("ul", { id: "findings" }, ...found.findings.map((line) => el("li", { text: line }))),
     );
   }
 
