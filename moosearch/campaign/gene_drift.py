@@ -33,7 +33,8 @@ class Spread:
         of: How many candidates there are.
         first: Its share in the first generation.
         last: Its share in the last one.
-        chance: Share of the simulations in which a label that nothing selects is at least as frequent.
+        chance: Share of the simulations in which the share of a label that nothing selects grows as much,
+            from the first generation to all others.
     """
 
     gene: str
@@ -71,11 +72,18 @@ def spreads(
         under = (c for c in columns if c.path.startswith(f"{column.path}."))
         ancestors = nearest(total - column.distances - sum(c.distances for c in under), when)
         dropped = drop(labels, ancestors, when, generator)
-        most = np.stack([(dropped == label).sum(axis=0) for label in range(len(counts))]).max(axis=0)
-        shares = [float((labels[when == time] == top).mean()) for time in (when.min(), when.max())]
-        name, chance = column.labels[top], float((most >= counts[top]).mean())
-        found.append(Spread(column.path, name, int(counts[top]), len(labels), shares[0], shares[1], chance))
+        most = np.stack([_growth(dropped == label, when) for label in range(len(counts))]).max(axis=0)
+        chance = float((most >= _growth(labels == top, when) - 1e-9).mean())
+        first, last = (float((labels[when == time] == top).mean()) for time in (when.min(), when.max()))
+        name = column.labels[top]
+        found.append(Spread(column.path, name, int(counts[top]), len(labels), first, last, chance))
     return found
+
+
+def _growth(having: NDArray[np.bool_], when: Indices) -> Array:
+    """Return by how much the share of those that have something grew after the first generation."""
+    first = when == when.min()
+    return np.asarray(having[~first].mean(axis=0) - having[first].mean(axis=0))
 
 
 def nearest(distances: Array, when: Indices) -> Indices:

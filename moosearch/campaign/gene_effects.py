@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moosearch.campaign.gene_columns import Column, is_logarithmic
-from moosearch.campaign.gene_regression import Process, Tested, assess, fit, holm, unseen_r2
+from moosearch.campaign.gene_regression import Assessed, Process, assess, fit, holm, unseen_r2
 from moosearch.evaluation import Evaluation
 from moosearch.pareto.dominance import Array
 from moosearch.seeding import derive_seed, numpy_generator
@@ -195,7 +195,7 @@ def _judge(
     """Judge all genes for one objective of variance 1."""
     start = Process(np.full(len(distances), 0.1), 0.1)
     whole = fit(distances, y, start=start, least=least, iterations=60)
-    tested: list[Tested | None] = []
+    tested: list[Assessed | None] = []
     for index, contrast in enumerate(contrasts):
         if not contrast.basis.shape[1]:
             tested.append(None)
@@ -224,7 +224,7 @@ def _judge(
     return found, (everything, some)
 
 
-def _told(contrast: Contrasts, tested: Tested, p: float) -> Judged:
+def _told(contrast: Contrasts, tested: Assessed, p: float) -> Judged:
     from scipy.stats import t
 
     pairs = list(itertools.combinations(contrast.points, 2))

@@ -149,7 +149,7 @@ def _drifted(spread: Spread, effects: Effects) -> str:
     helps = [effect.objective for effect in here if effect.verdict == "difference"]
     told = f"{spread.candidates} of {spread.of} candidates have {spread.gene} = {spread.option}"
     grown = f"{spread.first:.0%} of the first generation have it, {spread.last:.0%} of the last one"
-    chance = f"in {spread.chance:.0%} of simulations an option that nothing selects is as frequent"
+    chance = f"an option that nothing selects spreads as much in {spread.chance:.0%} of simulations"
     if helps:
         return f"{told}; the gene makes a difference in {_listed(helps)}. {grown}."
     if spread.chance >= BY_CHANCE:

@@ -93,7 +93,7 @@ def unseen_r2(distances: Array, y: Array, process: Process) -> float:
     return 1 - float(errors @ errors) / float(((y - y.mean()) ** 2).sum())
 
 
-class Tested(NamedTuple):
+class Assessed(NamedTuple):
     """What generalized least squares says of a gene.
 
     Attributes:
@@ -109,7 +109,7 @@ class Tested(NamedTuple):
     freedom: int
 
 
-def assess(basis: Array, y: Array, covariance: Array, generator: np.random.Generator) -> Tested:
+def assess(basis: Array, y: Array, covariance: Array, generator: np.random.Generator) -> Assessed:
     """Test whether a gene explains anything beyond the others.
 
     Args:
@@ -134,7 +134,7 @@ def assess(basis: Array, y: Array, covariance: Array, generator: np.random.Gener
     inverse = np.linalg.inv(r)
     freedom = n - 1 - columns
     variance = max(float(residual @ residual - explained @ explained), 0.0) / freedom
-    return Tested(p, inverse @ explained, variance * inverse @ inverse.T, freedom)
+    return Assessed(p, inverse @ explained, variance * inverse @ inverse.T, freedom)
 
 
 def holm(p: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Genes that do nothing are rarely said to matter, those that do are found, and little is not called nothing."""
+"""Genes that do nothing are rarely said to matter, those that do are found; little is not called nothing."""
 
 import dataclasses
 import math

@@ -131,6 +131,7 @@ def test_genes_as_table_csv_json_and_plots(cli, two, tmp_path):
     assert code == 0
     assert "R²" in out
     assert "used: 24 candidates" in out
+    assert "- clean_accuracy: no gene makes a difference that can be told from noise." in out
     assert {path.stem for path in tmp_path.glob("*.pdf")} == {"gene_importance", "gene_values"}
     assert str(tmp_path / "gene_values.png") in err
     _, out, _ = cli("analyze", "genes", two[0], "--csv", "--out", tmp_path)
@@ -138,6 +139,8 @@ def test_genes_as_table_csv_json_and_plots(cli, two, tmp_path):
     _, out, _ = cli("analyze", "genes", two[0], "--json", "--out", tmp_path)
     tree = json.loads(out)
     assert tree["genes"][0]["clean_accuracy"] == float(row["clean_accuracy"])
+    assert {each["objective"] for each in tree["effects"]} == {"clean_accuracy", "flops"}
+    assert all(line.startswith(("clean_accuracy: ", "flops: ")) for line in tree["findings"])
     assert {trust["objective"] for trust in tree["trust"]} == {"clean_accuracy", "flops"}
 
 

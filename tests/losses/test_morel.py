@@ -16,6 +16,7 @@ from moosearch.losses.classification import Alp, CrossEntropy, Mart, Trades
 from moosearch.losses.loat import Loat
 from moosearch.losses.morel import ClassAttention, Morel
 from moosearch.models.network import Outputs, RobustNet
+from moosearch.pareto.scalarization import conic_scalarization
 from moosearch.registry import build, to_tree
 from moosearch.seeding import seeded_torch, torch_generator
 
@@ -230,6 +231,51 @@ def test_the_preference_chooses_between_the_losses():
     for k1, k2 in ((0.25, 0.75), (0.25, 3.0)):
         found = criterion(k1=k1, k2=k2, gamma=0.0)(*pair(), (Y,)).total
         torch.testing.assert_close(found, k1 * parts["robustness"] + k2 * parts["accuracy"])
+
+
+def test_normalized_it_is_divided_by_the_weight_of_the_base():
+    """Augmentation and reference point included: it is the conic scalarization of (k1 / k2, 1)."""
+    fields = {"k1": 0.3, "gamma": 0.2, "reference": (0.1, 20.0), "alpha": 0.25}
+    paper, found = (criterion(normalize=n, **fields)(*pair(), (Y,)) for n in (False, True))
+    parts = [found.parts["robustness"], found.parts["accuracy"]]
+    expected = conic_scalarization(parts, preference=(0.3 / 0.7, 1), reference=(0.1, 20.0), gamma=0.2 / 0.7)
+    torch.testing.assert_close(found.total, expected)
+    torch.testing.assert_close(found.total, paper.total / 0.7)
+    assert found.parts == paper.parts
+    only_ratio = criterion(normalize=True, k1=0.3, k2=0.7, gamma=0.0)(*pair(), (Y,)).total
+    torch.testing.assert_close(
+        criterion(normalize=True, k1=0.6, k2=1.4, gamma=0.0)(*pair(), (Y,)).total, only_ratio
+    )
+
+
+@pytest.mark.parametrize("k1", [0.1, 0.9])
+def test_the_paper_form_is_the_normalized_one_at_another_learning_rate(k1):
+    """With SGD: k2 times the learning rate, 1 / k2 times the weight decay, exactly."""
+
+    def trained(*, normalize, lr, decay):
+        module = criterion(k1=k1, alpha=0.5, normalize=normalize)
+        z, z_adv = (nn.Parameter(wave(6, FEATURES, rate=rate)) for rate in (1.3, 0.7))
+        optimizer = torch.optim.SGD(
+            [z, z_adv, *module.parameters()], lr=lr, momentum=0.9, nesterov=True, weight_decay=decay
+        )
+        for _ in range(4):
+            optimizer.zero_grad()
+            module(head(z), head(z_adv), (Y,)).total.backward()
+            optimizer.step()
+        return [z.detach(), z_adv.detach(), module.embed.weight.detach()]
+
+    k2 = 1 - k1
+    paper = trained(normalize=False, lr=0.1, decay=0.02)
+    torch.testing.assert_close(paper, trained(normalize=True, lr=0.1 * k2, decay=0.02 / k2))
+    assert not torch.allclose(paper[0], trained(normalize=True, lr=0.1, decay=0.02)[0])
+
+
+def test_ids_of_older_candidates_are_what_they_were():
+    assert "normalize" not in to_tree(Morel(k1=0.3), HINT)
+    found = build(HINT, {"name": "morel", "normalize": True})
+    assert found.normalize
+    assert build(HINT, to_tree(found, HINT)) == found
+    assert build(HINT, "morel") == Morel()
 
 
 def test_natural_rows_are_compared_without_the_adversarial_ones():

@@ -90,6 +90,8 @@ def test_everything_is_drawn_without_a_word_in_the_console(browser, confirmed_pa
         "Confirmed values",
         "fgsm",
         "stays",
+        "What can be told from noise",
+        "no difference that can be told from noise, and none beyond (95 %)",
         "small_cnn",
         "Hypervolume by generation",
         "python",
