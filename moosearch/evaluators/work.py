@@ -382,7 +382,8 @@ def _told(trained: "Trained") -> dict[str, Any]:
     return {
         "states": states,
         "history": [epoch.row() for epoch in trained.history],
-        "provenance": {"best_epoch": trained.best, "precision": trained.precision},
+        "provenance": {"best_epoch": trained.best, "precision": trained.precision}
+        | ({"fault": trained.fault} if trained.fault else {}),
     }
 
 

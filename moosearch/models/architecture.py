@@ -8,6 +8,7 @@ from moosearch.data.tasks import Task
 from moosearch.errors import SpecError
 from moosearch.models.defenses.defense import DefenseSpec
 from moosearch.models.network import RobustNet
+from moosearch.models.subsampled import subsampled
 from moosearch.registry import Registry
 from moosearch.seeding import seeded_torch
 
@@ -54,7 +55,7 @@ def build_network(
     """
     with seeded_torch(seed):
         trunk, features = architecture.trunk(shape)
-        net = RobustNet(trunk, features, shape[0], [task.size for task in tasks])
+        net = RobustNet(subsampled(trunk), features, shape[0], [task.size for task in tasks])
         if defenses is not None:
             net.trunk = defenses.denoised(net.trunk, shape)
             net.guard = defenses.guard(shape)

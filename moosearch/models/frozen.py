@@ -10,6 +10,10 @@ from torch import Tensor, fx, nn
 from moosearch.models.defenses.defense import DefenseLayer
 from moosearch.models.first_layer import FirstConv
 from moosearch.models.network import RobustNet
+from moosearch.models.subsampled import Subsampled
+
+FOLDED = (nn.Conv2d, Subsampled)
+"""Convolutions that take a batch normalization in; a parametrized one is of a class of its own."""
 
 
 class _Cast(nn.Module):
@@ -111,7 +115,7 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # a buffer in an expression is followed, not taken as a constant
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, DefenseLayer) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, DefenseLayer | Subsampled) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
@@ -137,7 +141,7 @@ def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
     for node in alone:
         name = str(node.target)
         conv, target = trunk.get_submodule(name), twin.get_submodule(name)
-        if type(conv) is not nn.Conv2d or type(target) is not nn.Conv2d:  # not a parametrized one
+        if not isinstance(conv, nn.Conv2d) or not isinstance(target, nn.Conv2d) or type(conv) not in FOLDED:
             continue
         after, norm = norms.get(node, (None, None)) if len(node.users) == 1 else (None, None)
         before = node.args[0]

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from moosearch.models.activation import SmoothRelu
 from moosearch.models.defenses.defense import DefenseLayer
+from moosearch.models.subsampled import Subsampled
 
 APART = frozenset(
     (
@@ -19,6 +20,7 @@ APART = frozenset(
         nn.Flatten,
         nn.Linear,
         nn.Conv2d,
+        Subsampled,
         nn.MaxPool2d,
         nn.AvgPool2d,
         nn.AdaptiveAvgPool2d,

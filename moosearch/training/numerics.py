@@ -1,13 +1,17 @@
 """In what precision and memory layout a candidate is trained, and the safe choice for a device."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 BF16_PIXELS = 16 * 16
 """Smaller images gain nothing from bfloat16: their time goes into starting operations."""
+
+_IMITATED = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Sets of instructions, as oneDNN calls them, without products in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class Numerics:
     dtype: torch.dtype
     memory_format: torch.memory_format
 
+    @property
+    def plain(self) -> "Numerics":
+        """Contiguous in float32, on the same device: what is trusted everywhere."""
+        return replace(self, dtype=torch.float32, memory_format=torch.contiguous_format)
+
+    def __str__(self) -> str:
+        """Name precision and layout for people."""
+        layout = str(self.memory_format).removeprefix("torch.").removesuffix("_format")
+        return f"{str(self.dtype).removeprefix('torch.')}, {layout}"
+
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in the chosen precision within a block."""
         if self.dtype == torch.float32:
@@ -65,5 +79,13 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+        return instruction_limit() not in _IMITATED and bool(
+            able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")
+        )
     return False
+
+
+def instruction_limit() -> str:
+    """Return the instructions that oneDNN is told to keep to, which torch does not know of; or nothing."""
+    named = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return "" if named.upper() in ("ALL", "DEFAULT") else named.upper()

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,19 @@ from moosearch.errors import DivergedError
 from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
+from moosearch.models.kernels import fault
+from moosearch.models.parts import Still
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
+from moosearch.training.numerics import Numerics
 from moosearch.training.optimizer import make_average, make_optimizer, make_schedule
 from moosearch.training.regularization import differentiated_twice, penalties
 from moosearch.training.spec import CandidateSpec
 from moosearch.training.state import Tree
 
 State = dict[str, Tensor]
+
+CHECKED_IMAGES = 8
+"""Images on which a machine's kernels are checked, at most: which kernel runs hardly depends on them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Trained:
         best: Epoch of the best checkpoint, from 1; the last one where there was no validation.
         checkpoint: The one that the spec asks for.
         precision: In which it was trained: ``float32`` or ``bfloat16``.
+        fault: What this machine would have computed wrongly in the precision and layout that were asked for,
+            so that it was trained contiguous in float32; empty if nothing.
     """
 
     net: RobustNet
@@ -77,6 +86,7 @@ class Trained:
     best: int
     checkpoint: str
     precision: str
+    fault: str = ""
 
     @property
     def other(self) -> str:
@@ -100,20 +110,19 @@ class Trainer:
         training, self.device = spec.training, images.x.device
         self.spec, self.training, self.tasks, self.seed = spec, training, spec.dataset.tasks, seed
         epochs = [spec.at(number) for number in range(1, training.epochs + 1)]
-        self.numerics = training.numerics.on(self.device, spec.dataset.shape)
         self.net = spec.build_network(derive_seed(seed, "initialization"))
         self.net.normalize.fit(*(moment.cpu() for moment in images.moments()))
-        self.net.to(self.device).to(memory_format=self.numerics.memory_format).train()
+        self.net.to(self.device).train()
         self.net.parts = parts  # before it is copied
+        self.penalties = dict.fromkeys(p for now in epochs for p in now.training.regularization.penalties)
+        attacked = training.attack.mode == "eval" and any(now.training.attack.eps > 0 for now in epochs)
+        self._lay_out(training.numerics.on(self.device, spec.dataset.shape), attacked=attacked)
+        self.fault = self._fault(len(images))
+        if self.fault:
+            self._lay_out(self.numerics.plain, attacked=attacked)
         with seeded_torch(derive_seed(seed, "criterion")):
             self.criterion = training.loss.criterion(self.net.features).to(self.device)
         self.average = make_average(self.net, training.average)
-        self.twin = (
-            FrozenTwin(self.net, dtype=self.numerics.dtype, memory_format=self.numerics.memory_format)
-            if training.attack.mode == "eval" and any(now.training.attack.eps > 0 for now in epochs)
-            else None
-        )
-        self.penalties = dict.fromkeys(p for now in epochs for p in now.training.regularization.penalties)
         if training.numerics.compile and parts == 1:
             torch.compiler.reset()  # what earlier candidates of this process compiled counts against a limit
             self.net.trunk.compile()
@@ -128,6 +137,49 @@ class Trainer:
         self.done = 0
         self.now, self.smoothing = spec, 0.0
         self.begin(1)
+
+    def _lay_out(self, numerics: Numerics, *, attacked: bool) -> None:
+        """Take a precision and a layout, and copy the network to where it is attacked."""
+        self.numerics = numerics
+        self.net.to(memory_format=numerics.memory_format)
+        self.twin = (
+            FrozenTwin(self.net, dtype=numerics.dtype, memory_format=numerics.memory_format)
+            if attacked
+            else None
+        )
+
+    def _fault(self, images: int) -> str:
+        """Say what of a training step this machine would compute wrongly; empty if nothing.
+
+        Args:
+            images: Training images.
+        """
+        if self.numerics == self.numerics.plain:
+            return ""
+        rest = images % self.training.batch_size
+        most = max(2, CHECKED_IMAGES // self.net.parts)
+        sizes = {min(size, most) for size in (self.training.batch_size, images, rest) if size > 1}
+        return next(filter(None, (fault(partial(self._passes, size)) for size in sorted(sizes))), "")
+
+    def _passes(self, size: int) -> None:
+        """Run the passes through the trunk that a step has, and leave no trace of them."""
+        trunk, spec = self.net.trunk, self.spec
+        devices = [self.device] if self.device.type == "cuda" else []
+        x = torch.zeros(size, *spec.dataset.shape, device=self.device, requires_grad=True)
+        x = x.contiguous(memory_format=self.numerics.memory_format)
+        inputs = [x, *trunk.parameters()]
+        with Still([trunk]), torch.random.fork_rng(devices):
+            with self.numerics.autocast():
+                features = trunk(x)
+            torch.autograd.grad(features.sum(), inputs, allow_unused=True)
+            if self.twin is not None:
+                torch.autograd.grad(self.twin.trunk(x).sum(), x, allow_unused=True)
+            if self.penalties:
+                with differentiated_twice():
+                    (slope,) = torch.autograd.grad(
+                        trunk(x).sum(), x, create_graph=True, materialize_grads=True
+                    )
+                    torch.autograd.grad(slope.square().sum(), inputs, allow_unused=True)
 
     @property
     def judged(self) -> RobustNet:
@@ -347,7 +399,9 @@ class Training:
         net.load_state_dict(states.get(training.checkpoint, states["last"]))
         net.parts = trainer.net.parts
         precision = str(trainer.numerics.dtype).removeprefix("torch.")
-        return Trained(net.eval(), self._history, states, self._best_epoch, training.checkpoint, precision)
+        return Trained(
+            net.eval(), self._history, states, self._best_epoch, training.checkpoint, precision, trainer.fault
+        )
 
     def state(self) -> Tree:
         """Return all that the next epochs depend on. Tensors are those that training changes: pack them."""
