@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
+from moosearch.campaign.deaths import Key, key_of
 from moosearch.campaign.folder import write_atomically
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.spec import LimitsSpec
@@ -12,6 +14,7 @@ from moosearch.campaign.stop import Stop
 from moosearch.errors import Stopped
 from moosearch.evaluators import Begun, EpochDone, Event, Job, NodesChanged, Outcome, Pool
 from moosearch.evaluators.faults import again
+from moosearch.evaluators.work import failure
 
 
 class Conductor:
@@ -24,6 +27,7 @@ class Conductor:
         observer: Observer,
         stop: Stop,
         checkpoint: Callable[[Job], Path],
+        deaths: Mapping[Key, int] | None = None,
     ) -> None:
         """Conduct.
 
@@ -33,9 +37,17 @@ class Conductor:
             observer: Is told of everything but outcomes.
             stop: The wish to stop.
             checkpoint: Where the checkpoint of a job lies.
+            deaths: How often in a row earlier processes died while a job ran, as `deaths_in` says. They are
+                attempts at it: after as many as are allowed the job is lost, and the last one is made while
+                nothing else runs, so that nothing else pays for it.
         """
         self._pool, self._limits, self._observer, self._stop = pool, limits, observer, stop
-        self._checkpoint = checkpoint
+        self._checkpoint, self._deaths = checkpoint, deaths or {}
+        self._lost: deque[Outcome] = deque()
+        self._alone: deque[Job] = deque()
+        self._others: deque[Job] = deque()
+        self._at_work = 0
+        self._by_itself = self._listening = False
 
     @property
     def workers(self) -> int:
@@ -44,9 +56,19 @@ class Conductor:
 
     def submit(self, job: Job) -> None:
         """Queue a job; it goes on where an earlier attempt left a checkpoint."""
+        deaths, allowed = self._deaths.get(key_of(job), 0), self._limits.retries.lost
+        if deaths and job.attempt == 1:
+            died = failure(dataclasses.replace(job, attempt=deaths), "lost", _died(deaths))
+            if deaths > allowed:
+                self._lost.append(died)
+                return
+            self._observer.retried(died)
+            job = dataclasses.replace(job, attempt=deaths + 1)
         with contextlib.suppress(FileNotFoundError):
             job = dataclasses.replace(job, checkpoint=self._checkpoint(job).read_bytes())
-        self._pool.submit(job)
+        (self._alone if deaths and deaths == allowed else self._others).append(job)
+        if self._listening:
+            self._feed()
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield final outcomes, until nothing is left to do; more may be submitted meanwhile.
@@ -57,10 +79,10 @@ class Conductor:
             Stopped: Somebody wished it; everything that ran was yielded.
         """
         if self._stop.requested:
-            self._pool.withdraw()
+            self._withdraw()
         self._stop.busy = True
         try:
-            with contextlib.closing(self._pool.events()) as events:
+            with contextlib.closing(self._events()) as events:
                 for event in events:
                     with self._stop.whole():
                         if not isinstance(event, Outcome):
@@ -69,11 +91,47 @@ class Conductor:
                             yield event
                             self._checkpoint(event.job).unlink(missing_ok=True)
                     if self._stop.requested:  # before the pool begins another one
-                        self._pool.withdraw()
+                        self._withdraw()
         finally:
-            self._stop.busy = False
+            self._stop.busy = self._listening = False
         if self._stop.requested:
             raise Stopped("stopped as asked")
+
+    def _events(self) -> Generator[Event, None, None]:
+        """Yield what the pool says; outcomes that are known without it come first."""
+        self._listening = True
+        while self._lost:
+            yield self._lost.popleft()
+        self._feed()
+        with contextlib.closing(self._pool.events()) as events:
+            for event in events:
+                if isinstance(event, Outcome):
+                    self._at_work -= 1
+                yield event
+                while self._lost:
+                    yield self._lost.popleft()
+                self._feed()
+
+    def _feed(self) -> None:
+        """Give the pool what it may do now: everything, or one job that must be alone, and first."""
+        if self._alone:
+            if not self._at_work:
+                self._submit(self._alone.popleft())
+                self._by_itself = True
+        elif not self._by_itself or not self._at_work:
+            self._by_itself = False
+            while self._others:
+                self._submit(self._others.popleft())
+
+    def _submit(self, job: Job) -> None:
+        self._at_work += 1
+        self._pool.submit(job)
+
+    def _withdraw(self) -> None:
+        """Begin nothing more."""
+        for queue in (self._lost, self._alone, self._others):
+            queue.clear()
+        self._pool.withdraw()
 
     def _again(self, outcome: Outcome) -> bool:
         job = again(outcome, self._limits.retries)
@@ -92,3 +150,8 @@ class Conductor:
             if event.checkpoint:
                 write_atomically(self._checkpoint(event.job), event.checkpoint)
             self._observer.epoch_done(event)
+
+
+def _died(times: int) -> str:
+    often = "" if times == 1 else f", {times} times in a row"
+    return f"the process that runs the campaign died while this candidate was evaluated{often}"

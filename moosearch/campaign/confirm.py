@@ -13,6 +13,7 @@ from moosearch.attacks.suite import check_attacks
 from moosearch.campaign.campaign import Campaign, first_difference
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.confirmed import Retraining, read_plan
+from moosearch.campaign.deaths import deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.ledger import Ledger
@@ -26,7 +27,7 @@ from moosearch.campaign.storage import comparable
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import Job, Outcome
+from moosearch.evaluators import Job, Outcome, Work
 from moosearch.judging.record import attack_tree
 from moosearch.registry import to_tree
 from moosearch.space.files import load, override
@@ -84,7 +85,7 @@ def confirm(
     """
     folder.check_writable()
     check(plan)
-    prepare(plan)
+    images = prepare(plan)
     with storing(folder), folder.lock(), EventLog(folder.events) as log:
         if anew:
             shutil.rmtree(folder.confirmed, ignore_errors=True)
@@ -97,7 +98,8 @@ def confirm(
         missing = [job for job in jobs if not _is_done(folder, job)]
         try:
             if missing:
-                _work(plan, folder, log, missing, len(jobs) - len(missing), observer, stop or Stop())
+                work = dataclasses.replace(plan.work, exam=plan.exam, images=images)
+                _work(plan, work, folder, log, missing, len(jobs) - len(missing), observer, stop or Stop())
         finally:
             write_tables(folder, Ledger.open(folder))
 
@@ -115,6 +117,7 @@ def check(plan: Plan) -> None:
 
 def _work(
     plan: Plan,
+    work: Work,
     folder: CampaignFolder,
     log: EventLog,
     jobs: Sequence[Job],
@@ -122,13 +125,13 @@ def _work(
     observer: Observer | None,
     stop: Stop,
 ) -> None:
-    work = dataclasses.replace(plan.work, exam=plan.exam)
     with (
         following(plan, folder, log, observer) as told,
         plan.campaign.evaluator.open(work, plan.campaign.resources) as pool,
     ):
         told.confirmation_started(plan, len(jobs) + known, known, pool.workers)
-        conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint)
+        deaths = deaths_in(folder.events)
+        conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
         for job in jobs:
             conductor.submit(job)
         for outcome in conductor.outcomes():

@@ -107,6 +107,19 @@ class Corners:
         self._networks = _first(corners, lambda corner: corner.network)
         self._nets = {corner.network: corner.build(place, "meta") for corner in self._networks}
 
+    def __len__(self) -> int:
+        """Return the number of corners."""
+        return len(self._corners)
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights of the largest network."""
+        sizes = [
+            sum(int(each.numel()) * int(each.element_size()) for each in net.state_dict().values())
+            for net in self._nets.values()
+        ]
+        return max(sizes)
+
     def references(self, costs: Mapping[str, Cost]) -> dict[str, float]:
         """Return where the reference points lie that are not given, by key.
 

@@ -12,7 +12,7 @@ the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened
 | ``nodes`` | the machines, at the start and when some come or go: ``nodes`` |
 | ``generation_started`` | ``generation``, ids of the ``candidates`` that it must have evaluated |
 | ``asked`` | in a steady-state search: ``candidate``, its number ``ask``, told ``after`` so many |
-| ``begun`` | a job runs: ``candidate``, ``number``, ``attempt``, ``parts``, ``host``, ``pid`` |
+| ``begun`` * | a job runs: ``candidate``, ``number``, ``attempt``, ``parts``, ``host``, ``pid`` |
 | ``epoch`` | ``candidate``, ``number`` of its training, ``row`` of its history, ``epochs``, ``checkpoint`` |
 | ``retried`` | a job failed and is done again: as ``begun``, kind of ``failure``, ``error``, ``seconds`` |
 | ``evaluated`` * | an evaluation, whole |
@@ -129,9 +129,9 @@ class EventLog(Observer):
     def begun(self, begun: Begun) -> None:
         """Log where a job runs."""
         job = begun.job
-        self.append(
-            "begun", **_job(begun), attempt=job.attempt, parts=job.parts, host=begun.host, pid=begun.pid
-        )
+        where = {"host": begun.host, "pid": begun.pid}
+        # On disk before a candidate has begun that may take this process along: `deaths` counts on it.
+        self.append("begun", durable=True, **_job(begun), attempt=job.attempt, parts=job.parts, **where)
 
     def epoch_done(self, epoch: EpochDone) -> None:
         """Log an epoch."""

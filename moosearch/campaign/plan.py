@@ -44,6 +44,7 @@ class Plan:
         imports: Modules that register plug-ins.
         corners: Number of corners of the space that were built.
         datasets: Every dataset of a corner.
+        weights: Bytes of the weights of the largest network.
     """
 
     campaign: CampaignSpec
@@ -54,6 +55,7 @@ class Plan:
     imports: tuple[str, ...]
     corners: int
     datasets: tuple[Dataset, ...]
+    weights: int
 
     @property
     def problem(self) -> SearchProblem:
@@ -82,6 +84,7 @@ class Plan:
             self.campaign.repeats,
             limit=self.campaign.limits.seconds,
             checkpoint=self.campaign.limits.checkpoint,
+            weights=self.weights,
         )
 
     @property
@@ -165,10 +168,18 @@ def make_plan(document: Document) -> Plan:
         suites(spec)
     except SpecError as error:
         raise place.child("campaign").child("confirmation").error(str(error)) from None
-    infos, corners, datasets = _objectives(spec, space, keys, metrics, place)
+    infos, networks, datasets = _objectives(spec, space, keys, metrics, place)
     spec = dataclasses.replace(spec, reference_point={info.key: info.reference for info in infos})
     plan = Plan(
-        dataclasses.replace(spec, initial=()), space, infos, constraints, metrics, imports, corners, datasets
+        dataclasses.replace(spec, initial=()),
+        space,
+        infos,
+        constraints,
+        metrics,
+        imports,
+        len(networks),
+        datasets,
+        networks.weights,
     )
     return plan.beginning_with(spec.initial, place.child("campaign").child("initial"))
 
@@ -262,7 +273,7 @@ def _constraints(
 
 def _objectives(
     spec: CampaignSpec, space: SearchSpace, keys: list[str], metrics: Sequence[Objective], place: Place
-) -> tuple[tuple[ObjectiveInfo, ...], int, tuple[Dataset, ...]]:
+) -> tuple[tuple[ObjectiveInfo, ...], Corners, tuple[Dataset, ...]]:
     """Build the corners of the space, and complete the reference point by what the dearest of them cost."""
     corners, datasets = [], []
     candidate, campaign = place.child("candidate"), place.child("campaign")
@@ -299,7 +310,7 @@ def _objectives(
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
         tolerance = getattr(objective, "tolerance", 0.0)  # a plug-in of a user's own may have none
         infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference, tolerance))
-    return tuple(infos), len(corners), tuple(datasets)
+    return tuple(infos), networks, tuple(datasets)
 
 
 def _check_attacks(spec: CampaignSpec, dataset: Dataset, place: Place) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from moosearch.algorithms import ALGORITHMS
 from moosearch.algorithms.grid import GridSearch
 from moosearch.campaign.conductor import Conductor
+from moosearch.campaign.deaths import deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.generational import generational
@@ -66,7 +67,7 @@ def run(
         StorageError: The disk is full, or gone.
         Stopped: Somebody wished it.
     """
-    prepare(plan)
+    images = prepare(plan)
     with storing(folder):
         folder.create()
         with folder.lock(), EventLog(folder.events) as log:
@@ -74,12 +75,15 @@ def run(
                 _impose(order, folder)
             _extend(plan, folder, log)
             ledger = _ledger(plan, folder, log, _describe(plan, folder, log))
+            deaths = deaths_in(folder.events)
             with following(plan, folder, log, observer) as told:
-                evaluator = plan.campaign.evaluator.open(plan.work, plan.campaign.resources)
-                with evaluator as pool:
+                work = dataclasses.replace(plan.work, images=images)
+                with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
                     known = {e.candidate.id: e for e in ledger.evaluations()}
                     told.started(plan, len(known), pool.workers)
-                    conductor = Conductor(pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint)
+                    conductor = Conductor(
+                        pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint, deaths
+                    )
                     running = Running(plan, folder, ledger, log, conductor, told, known)
                     try:
                         _search(running)
@@ -91,8 +95,11 @@ def run(
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
-def prepare(plan: Plan) -> None:
+def prepare(plan: Plan) -> int:
     """See to all that a campaign needs, before anything starts.
+
+    Returns:
+        Bytes of the images of its datasets, as far as they say.
 
     Raises:
         DataUnavailableError: The images are not there.
@@ -103,8 +110,7 @@ def prepare(plan: Plan) -> None:
     for tracker in plan.campaign.trackers:
         tracker.check()
     check_storage(plan.campaign.storage)
-    for dataset in plan.datasets:
-        dataset.prepare()
+    return sum(dataset.prepare() or 0 for dataset in plan.datasets)
 
 
 @contextlib.contextmanager

@@ -116,8 +116,11 @@ class Dataset(Protocol):
         """The main task, then the auxiliary ones; known without loading images."""
         ...
 
-    def prepare(self) -> None:
+    def prepare(self) -> int | None:
         """See that the images are there and as they should be, and download them where that is possible.
+
+        Returns:
+            Bytes of the splits that `load` gives; None where it does not say.
 
         Raises:
             DataUnavailableError: Files are missing; the message says which, and where to put them.

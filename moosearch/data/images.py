@@ -1,5 +1,6 @@
 """What datasets of images share: common fields, checks, and stratified splits that are always the same."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,10 +132,18 @@ class ImageDataset(ABC):
         by_name = {task.name: task for task in (*shipped, *own)}
         return (Task.main(classes, self.top), *(by_name[name] for name in self.auxiliary))
 
-    def prepare(self) -> None:
-        """Check files, fields and tasks; download what is missing where that is possible."""
-        self._rows(self._checked(download=True))
+    def prepare(self) -> int:
+        """Check files, fields and tasks; download what is missing where that is possible.
+
+        Returns:
+            Bytes of the splits that `load` gives.
+        """
+        images = self._checked(download=True)
+        rows = sum(map(len, self._rows(images)))
         self.tasks  # noqa: B018 (own tasks are checked against the classes of the files)
+        labels = math.prod(images.y_train.shape[1:]) * np.dtype(np.int64).itemsize
+        size: int = math.prod(self.shape) * images.x_train.dtype.itemsize + labels
+        return rows * size
 
     def load(self) -> Splits:
         """Load the images."""

@@ -25,7 +25,8 @@ class Retries:
     """How often a job is tried again, by what went wrong; anything else would fail the same way again.
 
     Attributes:
-        lost: After its worker or its node died.
+        lost: After its worker or its node died, or the process that runs the campaign without being told to
+            stop, in a row: nothing was evaluated, and nothing got further, in between.
         memory: After memory ran out, each time in twice as many parts.
     """
 

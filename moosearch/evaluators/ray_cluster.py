@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -11,17 +12,15 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from moosearch.errors import CampaignError
 from moosearch.evaluators.evaluator import Node
+from moosearch.evaluators.last_words import shortened
 from moosearch.evaluators.ray_fit import Offer
 from moosearch.evaluators.ray_guard import guard
 from moosearch.evaluators.ray_settings import HOW_TO_TOKEN, check_token, parse, silence
-
-LEAST_STORE, MOST_STORE = 256 * 2**20, 16 * 2**30
-"""Bytes of a local cluster's object store. It takes memory as it fills."""
+from moosearch.evaluators.ray_store import GIB, check_memory, memory_here, store_bytes
 
 SILENT_SECONDS = 20.0
 """How long the head of a joined cluster may be silent. After 60, Ray ends the process that it is used by."""
@@ -82,15 +81,20 @@ class LocalCluster(Cluster):
 
     ours = True
 
-    def __init__(self, cpus: int, threads: int, runtime_env: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cpus: int, threads: int, runtime_env: Mapping[str, Any], *, images: int = 0, weights: int = 0
+    ) -> None:
         """Describe it.
 
         Args:
             cpus: CPUs that Ray shall believe in.
             threads: Threads of a worker's numerical libraries.
             runtime_env: Ray's.
+            images: Bytes of images that it is to hold.
+            weights: Bytes of the largest network that travels.
         """
         self._cpus, self._threads, self._runtime_env = cpus, threads, dict(runtime_env)
+        self._images, self._weights = images, weights
         self._token = secrets.token_hex(32)
         self._environment = contextlib.ExitStack()
         self._processes: list[Any] = []
@@ -101,6 +105,9 @@ class LocalCluster(Cluster):
         """Start it; nothing of it listens beyond this machine, and who has no token is not let in."""
         import ray  # noqa: F401 (brings psutil with it)
 
+        memory = memory_here()
+        check_memory(memory)
+        workers = max(1, self._cpus // self._threads)
         self._environment.callback(_reload_authentication)  # when the token is out of the environment again
         self._environment.enter_context(_token(self._token))
         _reload_authentication()
@@ -110,7 +117,9 @@ class LocalCluster(Cluster):
                 address="local",
                 num_cpus=self._cpus,
                 include_dashboard=False,
-                object_store_memory=_store_bytes(),
+                object_store_memory=store_bytes(self._images, self._weights, workers, memory),
+                # It decides nothing here; left out, Ray refuses to start by a rule of its own.
+                _memory=max(memory.free, GIB),
                 runtime_env=self._runtime_env or None,
             )
         self._processes = [process for process in _descendants() if process not in before]
@@ -119,10 +128,8 @@ class LocalCluster(Cluster):
 
     def stop(self) -> None:
         """End it, and whatever of it does not end by itself."""
-        import ray
-
         processes = {*self._processes, *(grown for each in self._processes for grown in _descendants(each))}
-        ray.shutdown()
+        _shutdown()
         self._environment.close()
         if self._guard is not None:
             self._guard.kill()
@@ -162,9 +169,7 @@ class JoinedCluster(Cluster):
 
     def stop(self) -> None:
         """Leave it."""
-        import ray
-
-        ray.shutdown()
+        _shutdown()
 
     def trouble(self) -> str:
         """Say for how long its head has been silent."""
@@ -213,22 +218,54 @@ def prepare_environment() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+def _shutdown() -> None:
+    """Leave Ray, and let it print again."""
+    import ray
+    from ray._private import worker
+
+    ray.shutdown()
+    if "print" in _PRINTS:
+        worker.print_to_stdstream = _PRINTS.pop("print")
+
+
+_PRINTS: dict[str, Any] = {}
+"""Ray's function that prints errors of its processes, while it is not to."""
+
+
+def _be_quiet() -> None:
+    """Keep Ray from printing a page to standard output when a worker dies: the outcome says so in a line."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        _PRINTS.setdefault("print", worker.print_to_stdstream)
+        worker.print_to_stdstream = lambda *_, **__: None
+
+
 def _init(**arguments: Any) -> None:
     import ray
 
+    _be_quiet()
     try:
         with _own_sigterm():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **arguments)
     except ray.exceptions.AuthenticationError as error:
         first = str(error).split(". ")[0]
         raise CampaignError(f"campaign.evaluator: Ray lets nobody in: {first}. {HOW_TO_TOKEN}.") from error
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        ray.shutdown()  # what was started of it
+    except Exception as error:  # Ray has many, some of no class of their own
+        _shutdown()  # what was started of it
         if arguments["address"] == "local":
-            raise CampaignError(f"campaign.evaluator: Ray did not start: {error}") from error
+            raise CampaignError(
+                f"campaign.evaluator: Ray did not start here ({_reason(error)}); "
+                "--evaluator serial does without it."
+            ) from error
         raise CampaignError(
             f"campaign.evaluator.address: {error}. Is it the address of a cluster's head? {HOW_TO_TOKEN}."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error of Ray's: advice for who calls it follows."""
+    return re.split(r"[.!]\s", shortened(str(error), 400))[0].rstrip(".") or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -246,15 +283,6 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         utils.set_sigterm_handler = theirs
         signal.signal(signal.SIGTERM, before)  # beneath Python's, too, Ray has put one
-
-
-def _store_bytes() -> int:
-    """Return the size of a local object store: half of the shared memory that is free, within bounds."""
-    shared = Path("/dev/shm")
-    if not shared.is_dir():
-        return LEAST_STORE
-    usage = os.statvfs(shared)
-    return max(LEAST_STORE, min(MOST_STORE, usage.f_bavail * usage.f_frsize // 2))
 
 
 @contextlib.contextmanager

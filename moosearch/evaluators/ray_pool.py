@@ -1,7 +1,9 @@
 """One Ray task a job: on a local cluster that lives as long as the campaign, or on a running one."""
 
+import contextlib
 import dataclasses
 import os
+import platform
 import time
 import traceback
 from collections import deque
@@ -16,6 +18,7 @@ from moosearch.errors import CampaignError, EvaluatorLostError
 from moosearch.evaluation import Failure
 from moosearch.evaluators.evaluator import EVALUATORS, Event, Node, NodesChanged, Resources
 from moosearch.evaluators.faults import kind_of
+from moosearch.evaluators.last_words import LastWords, keep_note, oom_kills, read_note, shortened
 from moosearch.evaluators.ray_cluster import (
     Cluster,
     GivenCluster,
@@ -91,15 +94,19 @@ class RayPool:
             CampaignError: No cluster answers, or a candidate fits nowhere in it.
         """
         prepare_environment()
-        cluster = self.cluster(resources)
+        cluster = self.cluster(resources, work)
         try:
             cluster.start()
             yield _Pool(work, cluster, resources, self.workers)
         finally:
             cluster.stop()
 
-    def cluster(self, resources: Resources) -> Cluster:
+    def cluster(self, resources: Resources, work: Work | None = None) -> Cluster:
         """Return the cluster that it runs on, not yet started.
+
+        Args:
+            resources: What a candidate occupies.
+            work: Says how much is sent.
 
         Raises:
             CampaignError: A candidate asks for more CPUs than there are.
@@ -116,18 +123,33 @@ class RayPool:
                 f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
             )
         cpus = max(resources.cpus * (self.workers or 1), cores)
-        return LocalCluster(cpus, resources.cpus, filled(self.runtime_env))
+        sent = {"images": work.images, "weights": work.weights} if work is not None else {}
+        return LocalCluster(cpus, resources.cpus, filled(self.runtime_env), **sent)
 
 
 def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[Event]:
     """Evaluate in a worker, with images from the object store."""
+    keep_note()
     yield from evaluate(work, job, lambda _dataset, device: splits_of(shared, device))
 
 
 @dataclass
 class _Running:
+    """A job that runs.
+
+    Attributes:
+        job: The job.
+        oom_kills: What `oom_kills` was when it was started.
+        begun: When it was heard of, by `time.monotonic`.
+        host: Where it runs, and in which process.
+        pid: The process.
+    """
+
     job: Job
+    oom_kills: int
     begun: float | None = None
+    host: str = ""
+    pid: int = 0
 
 
 class _Pool:
@@ -196,7 +218,7 @@ class _Pool:
             except (Exception, SystemExit) as error:  # a bad candidate is data, not the end of a campaign
                 yield failure(job, kind_of(error), traceback.format_exc())
                 continue
-            self._running[self._task.remote(self._shared_work, job, shared)] = _Running(job)
+            self._running[self._task.remote(self._shared_work, job, shared)] = _Running(job, oom_kills())
 
     def _hear(self, stream: Any) -> Event:
         """Return what a stream has to say, and put it behind the others."""
@@ -206,17 +228,19 @@ class _Pool:
         try:
             heard: Event = ray.get(next(stream), timeout=GET_SECONDS)
         except StopIteration:
-            return failure(running.job, "lost", "its worker ended without an outcome")
+            return failure(running.job, "lost", "its worker process ended without an outcome")
         except ray.exceptions.LocalRayletDiedError as error:
             if not self._cluster.ours:
                 raise EvaluatorLostError("Ray's process on this machine (raylet) died.") from error
             return failure(running.job, "lost", _text(error))
+        except ray.exceptions.WorkerCrashedError:
+            return failure(running.job, "lost", _death(running))
         except ray.exceptions.RayError as error:
             return failure(running.job, _kind(error), _text(error))
         if isinstance(heard, Outcome):
             return heard
         if isinstance(heard, Begun):
-            running.begun = time.monotonic()
+            running.begun, running.host, running.pid = time.monotonic(), heard.host, heard.pid
         self._running[stream] = running
         return heard
 
@@ -296,4 +320,41 @@ def _kind(error: Exception) -> Failure:
 
 
 def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    """Say what an error of Ray's says: a traceback of the task as it is, of anything else the first line."""
+    from ray import exceptions
+
+    text = str(error) if isinstance(error, exceptions.RayTaskError) else shortened(str(error))
+    return f"{type(error).__name__}: {text}"
+
+
+def _death(running: _Running) -> str:
+    """Say how a worker process died, in two lines: Ray knows that it did."""
+    if running.begun is None:
+        return "its worker process died before it began"
+    words = _words(running)
+    context = f"candidate {running.job.candidate.id} was evaluated by process {running.pid} on {running.host}"
+    if words is not None:
+        return f"{context}, in {words.where or 'no line of Python'}\nits worker process {words.cause}"
+    cause = "died without a word: it was killed from outside (SIGKILL), or exited by itself"
+    if running.host == platform.node() and oom_kills() > running.oom_kills:
+        cause = "was killed (SIGKILL), and the system killed a process for want of memory meanwhile"
+    return f"{context}\nits worker process {cause}"
+
+
+def _words(running: _Running) -> LastWords | None:
+    """Return the note of a worker process; one of another machine is asked for there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if running.host == platform.node():
+        return read_note(running.pid)
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeManagerHostname"] == running.host:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            read = ray.remote(num_cpus=0, max_retries=0)(read_note)
+            with contextlib.suppress(ray.exceptions.RayError):  # the node is gone too, or busy
+                words: LastWords | None = ray.get(
+                    read.options(scheduling_strategy=there).remote(running.pid), timeout=GET_SECONDS
+                )
+                return words
+    return None

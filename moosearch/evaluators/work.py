@@ -47,6 +47,8 @@ class Work:
         limit: Seconds that a job may take, over all its attempts, looked at after epochs; 0 for no limit.
         checkpoint: Seconds of training after which the end of an epoch is sent along with its weights, so
             that the job can go on from there; 0 for every epoch.
+        images: Bytes of the images of the datasets; 0 where nobody knows.
+        weights: Bytes of the largest network's weights; 0 where nobody knows.
     """
 
     seed: int
@@ -59,6 +61,8 @@ class Work:
     exam: Exam | None = None
     limit: float = 0.0
     checkpoint: float = 60.0
+    images: int = 0
+    weights: int = 0
 
     def seed_of(self, job: "Job") -> int:
         """Return the seed of a training; a confirmation shares none with the search."""
@@ -188,7 +192,9 @@ def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun |
         provenance |= versions()
         yield from _train_and_measure(attempt, provenance, load or load_once)
         return
-    except (Exception, SystemExit) as error:  # a bad candidate is data, not the end of a campaign
+    except (KeyboardInterrupt, GeneratorExit):  # of whoever runs it
+        raise
+    except BaseException as error:  # a bad candidate is data, not the end of a campaign
         seconds = {"total": attempt.seconds}
         outcome = failure(job, kind_of(error), traceback.format_exc(), seconds, provenance)
     if outcome.evaluation.failure == "memory":

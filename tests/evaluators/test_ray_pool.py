@@ -184,50 +184,62 @@ def test_a_confirmation_is_the_same_on_ray(cluster, space, tmp_path):
     assert len(first) == 2
 
 
-def test_a_worker_that_dies_is_a_failed_candidate(cluster, space, tmp_path):
-    (cluster / "deadly.py").write_text(
-        textwrap.dedent(
-            """
-            import os
-            from dataclasses import dataclass
-            from typing import ClassVar
+DEADLY = '''
+import os
+import signal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-            import torch
-            from moosearch.losses import LOSSES, Stateless, Terms
+import torch
+from moosearch.losses import LOSSES, Stateless, Terms
 
-            @LOSSES.register("deadly")
-            @dataclass(frozen=True)
-            class Deadly(Stateless):
-                '''Kills its process.'''
-                kills: bool
-                needs_clean: ClassVar[bool] = False
 
-                def terms(self, clean, adversarial, labels):
-                    if self.kills:
-                        os._exit(1)
-                    return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
-            """
-        )
-    )
-    space = {**space, "imports": ["deadly"]}
+@LOSSES.register("deadly")
+@dataclass(frozen=True)
+class Deadly(Stateless):
+    """Kills its process."""
+    by: Literal["", "SIGSEGV", "SIGABRT", "SIGKILL"] = ""
+    needs_clean: ClassVar[bool] = False
+
+    def terms(self, clean, adversarial, labels):
+        if self.by:
+            os.kill(os.getpid(), signal.Signals[self.by])
+        return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
+'''
+
+
+def test_a_worker_that_a_signal_ends_is_a_failed_candidate_that_names_it(cluster, space, tmp_path):
+    (cluster / "deadly.py").write_text(DEADLY)
+    space["imports"] = ["deadly"]
+    space["candidate"]["architecture"]["width"] = 4
+    space["candidate"]["training"]["optimizer"] = {"lr": 0.1}
     campaign = moosearch.search(
         space,
         out=tmp_path / "c",
         overrides=[
-            "candidate.training.loss={name: deadly, kills: {choice: [true, false]}}",
+            "candidate.training.loss={name: deadly, by: {choice: ['', SIGSEGV, SIGABRT, SIGKILL]}}",
+            "campaign.algorithm=grid",
+            "campaign.budget={population: 4, generations: 1}",
             "campaign.limits.retries.lost=1",
         ],
     )
     from moosearch.losses import LOSSES
 
-    del LOSSES._classes["deadly"]
-    assert len(campaign.evaluations) == 8
-    for evaluation in campaign.evaluations:
-        killed = evaluation.candidate.genome["training.loss.kills"]
-        assert (evaluation.status == "failed") == killed
-        assert not killed or "WorkerCrashedError" in evaluation.error
-        assert (evaluation.failure, evaluation.attempts) == (("lost", 2) if killed else ("", 1))
-    assert {e.status for e in campaign.evaluations} == {"complete", "failed"}
+    LOSSES._classes.pop("deadly", None)
+    found = {e.candidate.genome["training.loss.by"]: e for e in campaign.evaluations}
+    assert found.pop("").status == "complete"
+    said = {
+        "SIGSEGV": "was ended by signal 11 (SIGSEGV: segmentation fault)",
+        "SIGABRT": "was ended by signal 6 (SIGABRT: aborted)",
+        "SIGKILL": "killed",
+    }
+    for kind, evaluation in found.items():
+        assert (evaluation.failure, evaluation.attempts) == ("lost", 2)
+        context, cause = evaluation.error.splitlines()
+        assert evaluation.candidate.id in context
+        assert cause.startswith("its worker process ")
+        assert said[kind] in cause
+        assert kind == "SIGKILL" or "deadly.py, line 20, in terms" in context
 
 
 @pytest.mark.parametrize("resources", ["cpus: 64", "gpus: 2", "custom: {a10: 1}"])

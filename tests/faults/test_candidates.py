@@ -22,6 +22,7 @@ def _evaluations(site):
         pytest.param("nan", "nan", {}, (), id="nan"),
         pytest.param("slow", "time", {"seconds": 10}, (), id="too slow"),
         pytest.param("always", "lost", {"retries": {"lost": 1}}, RAY, id="kills its process"),
+        pytest.param("segfault", "lost", {"retries": {"lost": 1}}, RAY, id="segmentation fault"),
     ],
 )
 def test_candidate(make_site, kind, failure, limits, options):
@@ -34,9 +35,29 @@ def test_candidate(make_site, kind, failure, limits, options):
         assert evaluation.failure == (failure if in_trouble else "")
         assert (evaluation.status == "failed") == in_trouble
         assert bool(evaluation.error) == in_trouble
-        assert evaluation.attempts == (2 if in_trouble and kind == "always" else 1)
+        assert evaluation.attempts == (2 if in_trouble and failure == "lost" else 1)
     site.reference = (site.folder / "front.csv").read_text()
     site.resume(*options, code=3)
+    site.check(candidates=2)
+
+
+@long
+@pytest.mark.parametrize("kind", ["always", "segfault", "abort"])
+def test_candidate_that_kills_the_serial_evaluators_process(make_site, kind):
+    """It is begun as often as retries allow, by one resume after the other, and is lost then."""
+    site = make_site(troubled(kind, limits={"checkpoint": 0, "retries": {"lost": 1}}), reference=False)
+    ended = {"always": -9, "segfault": -11, "abort": -6}[kind]
+    driver = site.search()
+    site.struck(driver, Moment("its training"), ended)
+    assert site.settled(site.run("resume", site.folder)) == ended
+    last = site.run("resume", site.folder)
+    assert site.settled(last) == 3, last.said
+    assert "died while this candidate was evaluated, 2 times in a row" in last.said
+    found = {e.candidate.genome["training.loss.kind"]: e for e in _evaluations(site)}
+    assert (found[kind].failure, found[kind].attempts) == ("lost", 2)
+    assert found["none"].status == "complete"
+    site.reference = (site.folder / "front.csv").read_text()
+    site.resume(code=3)
     site.check(candidates=2)
 
 

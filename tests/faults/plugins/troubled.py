@@ -21,9 +21,9 @@ UNTROUBLED = "MOOSEARCH_UNTROUBLED" in os.environ
 @LOSSES.register("troubled")
 @dataclass(frozen=True)
 class Troubled(Stateless):
-    """Cross entropy that raises, is NaN, is slow, or kills its process once or always."""
+    """Cross entropy that raises, is NaN, is slow, or ends its process: once, always, or by a fault."""
 
-    kind: Literal["none", "raise", "nan", "slow", "once", "always"] = "none"
+    kind: Literal["none", "raise", "nan", "slow", "once", "always", "segfault", "abort"] = "none"
     needs_clean: ClassVar[bool] = False
 
     def terms(self, clean, adversarial, labels):
@@ -42,6 +42,10 @@ class Troubled(Stateless):
             time.sleep(1)
         if self.kind == "always":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.kind == "abort":
+            os.abort()
         if self.kind == "once":
             marker = Path(os.environ["MOOSEARCH_FAULTS_MARKER"])
             if not marker.exists():
