@@ -34,6 +34,7 @@ SMALL = {  # of architectures whose default is a large network, a small one
     "wide_resnet": {"depth": 10, "widen": 2, "width": 0.25},
 }
 SHAPES = {"alexnet": [(1, 64, 64), (3, 63, 80)]}  # of architectures for large images
+EXPORTED = ("lenet", "small_cnn", "small_resnet")  # by `make test`; a new plug-in by `make test-all`
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -261,6 +262,9 @@ def test_training_step_in_bfloat16_and_channels_last(architecture, shape):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in EXPORTED else pytest.mark.slow) for n in ARCHITECTURES]
+)
 def test_programs_of_any_batch_size_have_the_same_logits(net, shape, tmp_path):
     model, x = net.deployed(), images(7, shape)
     logging.disable(logging.WARNING)
