@@ -72,6 +72,6 @@ def test_links_lead_somewhere(path):
 
 
 def test_a_campaign_of_an_older_version_opens():
-    reference = moosearch.Campaign(ROOT / "results/digits-reference")
+    reference = moosearch.Campaign(ROOT / "tests/older/digits")
     assert len(reference.evaluations) == 96
     assert reference.front.to_frame().to_csv(index=False) == reference.folder.front.read_text()

@@ -15,7 +15,7 @@ from moosearch.pareto import Front
 
 @pytest.fixture(scope="module")
 def campaign():
-    return Campaign(Path(__file__).resolve().parents[2] / "results/digits-reference")
+    return Campaign(Path(__file__).resolve().parents[1] / "older/digits")
 
 
 def test_it_renders_as_facts_and_the_front(campaign):

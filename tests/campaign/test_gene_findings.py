@@ -14,7 +14,7 @@ from moosearch.campaign.ledger import Header
 from moosearch.evaluation import Evaluation
 from tests.campaign.bred import FLOPS, ROBUST, bred
 
-REFERENCE = Path(__file__).parents[2] / "results/digits-reference"
+REFERENCE = Path(__file__).parents[1] / "older/digits"
 HEADER = Header("bred", (ROBUST, FLOPS), (), "nsga2", 12, 6, 0)
 
 

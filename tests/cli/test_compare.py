@@ -17,7 +17,7 @@ from moosearch.campaign.comparison import compare
 from moosearch.campaign.comparison_tables import Measured
 from moosearch.cli.compare import _tables
 
-REFERENCE = Path(__file__).parents[2] / "results/digits-reference"
+REFERENCE = Path(__file__).parents[1] / "older/digits"
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from moosearch.cli.tables import doubts
 from moosearch.errors import SpecError
 from moosearch.pareto import Front
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results/digits-reference"
+REFERENCE = Path(__file__).resolve().parents[1] / "older/digits"
 
 
 @pytest.fixture(scope="module")

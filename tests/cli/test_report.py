@@ -21,7 +21,7 @@ def folder(reference, tmp_path):
 
 @pytest.fixture
 def reference():
-    return Path(__file__).parents[2] / "results/digits-reference"
+    return Path(__file__).parents[1] / "older/digits"
 
 
 def test_a_file_in_the_folder_or_elsewhere(cli, folder, tmp_path):

@@ -56,7 +56,10 @@ def test_where_memory_is_used_up_one_line_names_serial():
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("dataset", [Digits(), Digits(size=4, train_size=100), DoubleDigits(source="digits", canvas=20, images=200)])
+@pytest.mark.parametrize(
+    "dataset",
+    [Digits(), Digits(size=4, train_size=100), DoubleDigits(source="digits", canvas=20, images=200)],
+)
 def test_a_dataset_says_how_large_it_will_be(dataset):
     splits = dataset.load()
     tensors = [tensor for split in (splits.train, splits.val, splits.test) for tensor in (split.x, split.y)]

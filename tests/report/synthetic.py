@@ -15,7 +15,7 @@ from moosearch.space import SearchSpace
 from moosearch.space.files import dump
 from moosearch.space.genes import Choice, Integer, Real
 
-REFERENCE = Path(__file__).parents[2] / "results/digits-reference"
+REFERENCE = Path(__file__).parents[1] / "older/digits"
 """A real campaign that was confirmed."""
 OBJECTIVES = (
     ObjectiveInfo("clean_accuracy", "maximize", "fraction", 1.0, 0.0),

@@ -298,7 +298,7 @@ def test_a_failed_candidate_says_why(searched, monkeypatch):
 
 
 def test_what_was_confirmed_and_what_is_doubtful_is_told():
-    campaign = Campaign(ROOT / "results" / "digits-reference")
+    campaign = Campaign(ROOT / "tests/older/digits")
     notes = candidate_notes(campaign)
     confirmation = campaign.confirmation
     assert isinstance(confirmation, Confirmation)
