@@ -1,4 +1,4 @@
-"""What `make demo` does with the exit codes of its commands: run by make itself, on commands of the test's own."""
+"""What `make demo` does with exit codes: run by make itself, on commands of the test's own."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def demo(tmp_path):
-    """Run `make demo` with a search that ends with an exit code: -> (exit code, stdout, verbs that were run)."""
+    """Run `make demo`, a search of which ends with an exit code: -> (exit code, stdout, verbs)."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     scripts = tmp_path / "venv" / "bin"
     scripts.mkdir(parents=True)
