@@ -112,6 +112,11 @@ class Corners:
         return len(self._corners)
 
     @property
+    def trainings(self) -> tuple[CandidateSpec, ...]:
+        """Candidates at corners whose trainings differ in cost."""
+        return tuple(corner.spec for corner in _first(self._corners, lambda corner: corner.training))
+
+    @property
     def weights(self) -> int:
         """Bytes of the weights of the largest network."""
         sizes = [

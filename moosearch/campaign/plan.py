@@ -45,6 +45,7 @@ class Plan:
         corners: Number of corners of the space that were built.
         datasets: Every dataset of a corner.
         weights: Bytes of the weights of the largest network.
+        trainings: Candidates at corners whose trainings differ in cost.
     """
 
     campaign: CampaignSpec
@@ -56,6 +57,7 @@ class Plan:
     corners: int
     datasets: tuple[Dataset, ...]
     weights: int
+    trainings: tuple[CandidateSpec, ...]
 
     @property
     def problem(self) -> SearchProblem:
@@ -85,6 +87,8 @@ class Plan:
             limit=self.campaign.limits.seconds,
             checkpoint=self.campaign.limits.checkpoint,
             weights=self.weights,
+            device=self.campaign.resources.kind,
+            corners=tuple(to_tree(spec, CandidateSpec) for spec in self.trainings),
         )
 
     @property
@@ -180,6 +184,7 @@ def make_plan(document: Document) -> Plan:
         len(networks),
         datasets,
         networks.weights,
+        networks.trainings,
     )
     return plan.beginning_with(spec.initial, place.child("campaign").child("initial"))
 
@@ -292,7 +297,8 @@ def _objectives(
     for metric in metrics:
         if metric.kind != "fraction":
             costs[key_of(metric)] = Cost(metric, campaign.child("constraints"), known=True)
-    networks = Corners(corners, candidate, gpu=spec.resources.gpus != 0)
+    _check_sharing(spec, [*costs.values()], campaign.child("resources").child("gpus"))
+    networks = Corners(corners, candidate, gpu=spec.resources.kind != "cpu")
     places = [campaign.child("objectives").child(index) for index in range(len(spec.objectives))]
     places += [campaign.child("constraints")] * len(metrics)
     for objective, here in zip([*spec.objectives, *metrics], places, strict=True):
@@ -311,6 +317,16 @@ def _objectives(
         tolerance = getattr(objective, "tolerance", 0.0)  # a plug-in of a user's own may have none
         infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference, tolerance))
     return tuple(infos), networks, tuple(datasets)
+
+
+def _check_sharing(spec: CampaignSpec, costs: Sequence[Cost], place: Place) -> None:
+    """Check that nothing is timed on a GPU that others train on meanwhile."""
+    gpus, timed = spec.resources.gpus, [c.objective for c in costs if c.objective.kind == "timed"]
+    if timed and gpus != "auto" and 0 < gpus < 1:
+        raise place.error(
+            f"got {gpus:g}, and {key_of(timed[0])} is measured while others train on the same GPU: expected "
+            "1 or more, or auto."
+        )
 
 
 def _check_attacks(spec: CampaignSpec, dataset: Dataset, place: Place) -> None:

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Protocol
 
 import pydantic
 
+from moosearch.errors import SpecError
+from moosearch.evaluators.devices import Kind
 from moosearch.evaluators.work import Begun, EpochDone, Job, Outcome, Work
-from moosearch.registry import Count, Number, Positive, Registry
+from moosearch.registry import Count, Number, Positive, Registry, late
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,28 @@ class Resources:
 
     Attributes:
         cpus: CPU cores, and threads of torch.
-        gpus: GPUs, a fraction where several candidates share one; ``auto`` divides what there is among
-            the workers.
+        gpus: GPUs, a fraction where several candidates share one; ``auto`` lets as many share one as it has
+            memory for, and one where something is timed. 0 is the CPU.
         custom: Resources of Ray's nodes by name, such as ``a100: 1``; a candidate runs where they are.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
     """
 
     cpus: Count = 1
     gpus: Annotated[Number, pydantic.Field(ge=0)] | Literal["auto"] = "auto"
     custom: Mapping[str, Positive] = field(default_factory=dict)
+    device: Kind = late("auto")
+
+    def __post_init__(self) -> None:
+        """Check that device and GPUs do not contradict each other."""
+        if self.device == "cpu" and self.gpus not in ("auto", 0):
+            raise SpecError(f"gpus: got {self.gpus:g}, and device is cpu: expected auto or 0.")
+        if self.device == "cuda" and self.gpus == 0:
+            raise SpecError("device: got cuda, and gpus is 0: expected auto or cpu, or more gpus.")
+
+    @property
+    def kind(self) -> Kind:
+        """What candidates run on, whether ``device`` says so or ``gpus``."""
+        return "cpu" if self.gpus == 0 else self.device
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How many candidates run on a cluster at a time, and what each of them asks Ray for."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,24 +39,25 @@ class Fit(NamedTuple):
     gpus: float
 
 
-def fit(offers: Sequence[Offer], resources: Resources, workers: int) -> Fit:
+def fit(offers: Sequence[Offer], resources: Resources, workers: int, most: int = 1) -> Fit:
     """Count the candidates that fit; each has to fit into one node.
 
     With ``auto``, candidates run on nodes with GPUs if there are any, as many on each GPU as are needed for
-    the number of workers, and of them no more than the CPUs allow.
+    the number of workers, and of them no more than the CPUs and the GPUs' memory allow.
 
     Args:
         offers: The nodes.
         resources: What a candidate asks for.
         workers: The most at a time; 0 for as many as fit.
+        most: The most that share a GPU with ``auto``.
 
     Raises:
         CampaignError: A candidate fits nowhere, or an amount is none that Ray knows.
     """
     _check_amounts(resources)
     slots = [_slots(offer, resources) for offer in offers]
-    if resources.gpus != "auto":
-        gpus = float(resources.gpus)
+    if resources.gpus != "auto" or resources.kind == "cpu":
+        gpus = 0.0 if resources.gpus == "auto" else float(resources.gpus)
         room = sum(min(n, _on_gpus(offer, gpus)) for n, offer in zip(slots, offers, strict=True))
         if room < 1:
             raise CampaignError(_nowhere(offers, resources))
@@ -67,9 +69,11 @@ def fit(offers: Sequence[Offer], resources: Resources, workers: int) -> Fit:
         for n, offer in zip(slots, offers, strict=True)
         if n and _have(offer, "GPU")
     ]
+    if not with_gpus and resources.kind == "cuda":
+        raise CampaignError(_nowhere(offers, dataclasses.replace(resources, gpus=1)))
     if not with_gpus:
         return Fit(min(workers or sum(slots), sum(slots)), 0.0)
-    room = sum(n for n, _ in with_gpus)
+    room = sum(min(n, gpus * most) for n, gpus in with_gpus)
     wanted = min(workers or room, room)
     sharing = 1
     while sum(min(n, gpus * sharing) for n, gpus in with_gpus) < wanted:

@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -16,8 +16,10 @@ import pydantic
 
 from moosearch.errors import CampaignError, EvaluatorLostError
 from moosearch.evaluation import Failure
+from moosearch.evaluators.devices import KEEP_VISIBLE, assigned_gpu
 from moosearch.evaluators.evaluator import EVALUATORS, Event, Node, NodesChanged, Resources
 from moosearch.evaluators.faults import kind_of
+from moosearch.evaluators.gpu_share import Footprint, measure, sharing
 from moosearch.evaluators.last_words import LastWords, keep_note, oom_kills, read_note, shortened
 from moosearch.evaluators.ray_cluster import (
     Cluster,
@@ -26,10 +28,10 @@ from moosearch.evaluators.ray_cluster import (
     LocalCluster,
     prepare_environment,
 )
-from moosearch.evaluators.ray_fit import fit
+from moosearch.evaluators.ray_fit import Offer, fit
 from moosearch.evaluators.ray_images import SharedSplits, Store, splits_of
 from moosearch.evaluators.ray_settings import check_runtime_env, check_token, filled, parse, silence
-from moosearch.evaluators.work import Begun, Job, Outcome, Work, evaluate, failure
+from moosearch.evaluators.work import Begun, Job, Outcome, Work, build_objectives, evaluate, failure
 
 POLL_SECONDS = 1.0
 """How long nothing may happen before the cluster is looked after."""
@@ -39,6 +41,9 @@ NODES_SECONDS = 5.0
 
 GET_SECONDS = 30.0
 """How long what a worker has sent may take to arrive."""
+
+MEASURE_SECONDS = 180.0
+"""How long it may take to measure the memory that candidates need."""
 
 OVERRUN, GRACE_SECONDS = 1.1, 30.0
 """A job that does not see itself that its time is over is ended after so many times the limit and seconds."""
@@ -128,9 +133,34 @@ class RayPool:
 
 
 def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[Event]:
-    """Evaluate in a worker, with images from the object store."""
+    """Evaluate in a worker, with images from the object store, on the GPU that Ray assigned."""
     keep_note()
-    yield from evaluate(work, job, lambda _dataset, device: splits_of(shared, device))
+    yield from evaluate(work, job, lambda _dataset, device: splits_of(shared, device), assigned_gpu())
+
+
+def _measure(work: Work) -> Footprint | None:
+    """Measure in a worker how much memory of its GPU the largest candidates need."""
+    return measure(work, assigned_gpu())
+
+
+def task(function: Callable[..., Any], resources: Resources, gpus: float, **options: Any) -> Any:
+    """Return a function of a worker as a task of Ray's that occupies what a candidate does.
+
+    A worker process keeps its imports and its CUDA context for the next candidate (``max_calls=0``). Ray may
+    assign another GPU to that one: so the process sees them all, and chooses by `assigned_gpu`.
+    """
+    import ray
+
+    if gpus:
+        options["runtime_env"] = {"env_vars": KEEP_VISIBLE}
+    return ray.remote(
+        max_calls=0,
+        max_retries=0,
+        num_cpus=resources.cpus,
+        num_gpus=gpus,
+        resources=dict(resources.custom),
+        **options,
+    )(function)
 
 
 @dataclass
@@ -154,7 +184,7 @@ class _Running:
 
 class _Pool:
     def __init__(self, work: Work, cluster: Cluster, resources: Resources, workers: int) -> None:
-        self._work, self._cluster, self._resources = work, cluster, resources
+        self._cluster, self._resources = cluster, resources
         self._wanted = workers
         self._queue: deque[Job] = deque()
         self._running: dict[Any, _Running] = {}
@@ -163,7 +193,10 @@ class _Pool:
         self._nodes: tuple[Node, ...] = ()
         self._asked = 0.0
         _, offers = cluster.nodes()
-        self.workers, self._gpus = fit(offers, resources, workers)
+        most = self._sharing(work, offers) if resources.gpus == "auto" and resources.kind != "cpu" else 1
+        self.workers, self._gpus = fit(offers, resources, workers, most)
+        # The corners have told what they know; and what has no share of a GPU must not use one that it sees.
+        self._work = dataclasses.replace(work, corners=(), device=work.device if self._gpus else "cpu")
         self._load()
 
     def submit(self, job: Job) -> None:
@@ -191,23 +224,31 @@ class _Pool:
                     ray.cancel(stream, force=True)
             self._running.clear()
 
+    def _sharing(self, work: Work, offers: Sequence[Offer]) -> int:
+        """Return how many candidates may share a GPU: as it has memory for, 1 where that is unknown."""
+        import ray
+
+        gpus = max((int(offer.resources.get("GPU", 0)) for offer in offers), default=0)
+        measured = build_objectives((*work.objectives, *work.metrics))
+        if not gpus or any(objective.kind == "timed" for objective in measured):
+            return 1
+        reference = task(_measure, self._resources, 1).remote(work)
+        try:
+            found = ray.get(reference, timeout=MEASURE_SECONDS)
+        except ray.exceptions.RayError:  # such as a candidate that kills its process
+            ray.cancel(reference, force=True)
+            found = None
+        return sharing(found, work.images, gpus)
+
     def _load(self) -> None:
         """Put what all jobs share into the object store."""
         import ray
 
         self._store.forget()
         self._shared_work = ray.put(self._work)
-        # max_calls=0: a worker process keeps its imports and CUDA context for the next candidate.
         # Python exceptions are outcomes already, and the campaign tries again where a worker was lost.
         # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
-        self._task = ray.remote(
-            max_calls=0,
-            max_retries=0,
-            num_returns="streaming",
-            num_cpus=self._resources.cpus,
-            num_gpus=self._gpus,
-            resources=dict(self._resources.custom),
-        )(_evaluate)
+        self._task = task(_evaluate, self._resources, self._gpus, num_returns="streaming")
 
     def _start(self) -> Iterator[Event]:
         """Start jobs as long as there is room; one whose images cannot be read has failed."""

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from moosearch.evaluators.devices import check_cuda
 from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
 from moosearch.evaluators.work import Job, Work, evaluate
 
@@ -15,7 +16,13 @@ class Serial:
     """Evaluates in this process."""
 
     def check(self, resources: Resources) -> None:
-        """Find nothing wrong: this process is there."""
+        """Check that there is a GPU where one is asked for.
+
+        Raises:
+            CampaignError: There is none.
+        """
+        if resources.kind == "cuda":
+            check_cuda()
 
     @contextmanager
     def open(self, work: Work, resources: Resources) -> Iterator["_SerialPool"]:

@@ -20,6 +20,7 @@ from moosearch.errors import DivergedError
 from moosearch.evaluation import Candidate, Constraint, Evaluation, Failure
 from moosearch.evaluators.allocator import keep_memory
 from moosearch.evaluators.attempt import Attempt
+from moosearch.evaluators.devices import Kind, use
 from moosearch.evaluators.exam import Exam, sit
 from moosearch.evaluators.faults import kind_of, release_memory
 from moosearch.seeding import derive_seed
@@ -49,6 +50,8 @@ class Work:
             that the job can go on from there; 0 for every epoch.
         images: Bytes of the images of the datasets; 0 where nobody knows.
         weights: Bytes of the largest network's weights; 0 where nobody knows.
+        device: What it runs on, see `moosearch.evaluators.devices.use`.
+        corners: Candidates at the corners of the space, of which the largest tells how many share a GPU.
     """
 
     seed: int
@@ -63,6 +66,8 @@ class Work:
     checkpoint: float = 60.0
     images: int = 0
     weights: int = 0
+    device: Kind = "auto"
+    corners: tuple[Mapping[str, Any], ...] = ()
 
     def seed_of(self, job: "Job") -> int:
         """Return the seed of a training; a confirmation shares none with the search."""
@@ -166,7 +171,9 @@ Load = Callable[["Dataset", "torch.device"], "Splits"]
 """Gives the images of a dataset, those for training and validation on the device."""
 
 
-def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun | EpochDone | Outcome]:
+def evaluate(
+    work: Work, job: Job, load: Load | None = None, gpu: int | None = None
+) -> Iterator[Begun | EpochDone | Outcome]:
     """Train and measure a candidate.
 
     Everything random in it comes from the campaign's seed and the candidate's id. Whatever goes wrong
@@ -176,6 +183,7 @@ def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun |
         work: What is the same for all jobs.
         job: What to do.
         load: Where images come from; the dataset's own files if not given, read once a process.
+        gpu: Which GPU to use where it is one, in the order in which torch counts; by default the current one.
 
     Yields:
         A `Begun`, an `EpochDone` after every epoch, and the `Outcome` at the end.
@@ -190,16 +198,22 @@ def evaluate(work: Work, job: Job, load: Load | None = None) -> Iterator[Begun |
     yield Begun(_light(job), platform.node(), os.getpid())
     try:
         provenance |= versions()
-        yield from _train_and_measure(attempt, provenance, load or load_once)
-        return
+        outcome = yield from _train_and_measure(attempt, provenance, load or load_once, gpu)
     except (KeyboardInterrupt, GeneratorExit):  # of whoever runs it
         raise
     except BaseException as error:  # a bad candidate is data, not the end of a campaign
         seconds = {"total": attempt.seconds}
         outcome = failure(job, kind_of(error), traceback.format_exc(), seconds, provenance)
-    if outcome.evaluation.failure == "memory":
-        release_memory()  # the error is gone by now, and with it what its frames held
+    del attempt  # what an earlier one handed over
+    if outcome.evaluation.failure == "memory" or _on_gpu():
+        release_memory()  # for the next one, or others on the GPU; an error is gone by now, and its frames
     yield outcome
+
+
+def _on_gpu() -> bool:
+    """Whether this process holds memory of a GPU."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def failure(
@@ -228,8 +242,8 @@ def _light(job: Job) -> Job:
 
 
 def _train_and_measure(
-    attempt: Attempt, provenance: dict[str, Any], load: Load
-) -> Generator[EpochDone | Outcome, None, None]:
+    attempt: Attempt, provenance: dict[str, Any], load: Load, gpu: int | None
+) -> Generator[EpochDone, None, Outcome]:
     import torch
 
     from moosearch.registry import build
@@ -242,13 +256,13 @@ def _train_and_measure(
     torch.set_num_threads(work.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32 where candidates are judged
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    provenance["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    device = use(work.device, gpu)
+    provenance["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     spec: CandidateSpec = build(CandidateSpec, job.candidate.spec)
     splits = load(spec.dataset, device)
     attempt.resume(versions(), device.type)
     measured = _search if work.exam is None else _confirm
-    yield (yield from measured(attempt, spec, splits, provenance))
+    return (yield from measured(attempt, spec, splits, provenance))
 
 
 def _search(

@@ -24,24 +24,47 @@ GPU2 = {"CPU": 16.0, "GPU": 2.0, "a100": 2.0}
         ([CPU4], Resources(), 3, (3, 0.0)),
         ([CPU4], Resources(), 9, (4, 0.0)),
         ([CPU4, CPU4], Resources(cpus=3), 0, (2, 0.0)),  # not 8 // 3: a candidate is on one node
-        ([GPU1], Resources(), 0, (4, 0.25)),
         ([GPU1], Resources(gpus=0.25), 0, (4, 0.25)),
         ([GPU1], Resources(gpus=0.3), 0, (3, 0.3)),
         ([GPU1], Resources(), 1, (1, 1.0)),
-        ([GPU1], Resources(), 3, (3, 0.3333)),
-        ([GPU2], Resources(), 3, (3, 0.5)),  # of 2/3 of a GPU, each GPU would hold one
+        ([GPU1], Resources(), 0, (1, 1.0)),  # how many it has memory for is not known
+        ([GPU1, GPU2], Resources(), 16, (3, 1.0)),
+        ([GPU1], Resources(device="cuda"), 0, (1, 1.0)),
+        ([GPU1], Resources(device="cpu"), 0, (4, 0.0)),
+        ([CPU4, GPU1], Resources(device="cpu"), 0, (8, 0.0)),
         ([GPU2], Resources(gpus=0.6), 0, (2, 0.6)),
         ([GPU2], Resources(gpus=2), 0, (1, 2.0)),
         ([GPU2], Resources(gpus=0), 0, (16, 0.0)),
-        ([CPU4, GPU1], Resources(), 0, (4, 0.25)),  # results are those of one kind of device
+        ([CPU4, GPU1], Resources(), 0, (1, 1.0)),  # results are those of one kind of device
         ([CPU4, GPU1], Resources(gpus=0), 0, (8, 0.0)),
-        ([GPU1, GPU2], Resources(custom={"a100": 0.5}), 0, (4, 0.5)),
+        ([GPU1, GPU2], Resources(custom={"a100": 0.5}), 0, (2, 1.0)),
         ([GPU1, GPU2], Resources(custom={"a100": 1}, gpus=1), 0, (2, 1.0)),
-        ([{"CPU": 3.0, "GPU": 1.0}], Resources(), 0, (3, 0.3333)),
     ],
 )
 def test_counts(nodes, resources, workers, expected):
     assert fit(offers(*nodes), resources, workers) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "most", "expected"),
+    [
+        ([GPU1], 0, 9, (4, 0.25)),  # one a core
+        ([GPU1], 0, 3, (3, 0.3333)),
+        ([GPU1], 3, 9, (3, 0.3333)),
+        ([GPU2], 3, 9, (3, 0.5)),  # of 2/3 of a GPU, each GPU would hold one
+        ([GPU2], 0, 4, (8, 0.25)),
+        ([CPU4, GPU1], 0, 9, (4, 0.25)),
+        ([{"CPU": 64.0, "GPU": 1.0}], 0, 10, (10, 0.1)),
+        ([{"CPU": 64.0, "GPU": 1.0}], 64, 1, (1, 1.0)),
+    ],
+)
+def test_a_gpu_is_shared_as_far_as_its_memory_goes(nodes, workers, most, expected):
+    assert fit(offers(*nodes), Resources(), workers, most) == expected
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_refused():
+    with pytest.raises(CampaignError, match="asks for 1 CPUs and 1 GPUs of one node"):
+        fit(offers(CPU4), Resources(device="cuda"), 0)
 
 
 @pytest.mark.parametrize(

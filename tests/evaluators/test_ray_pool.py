@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -11,6 +12,10 @@ import moosearch
 from moosearch.campaign.campaign import confirm
 from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError
+from moosearch.evaluators import Resources, Work, ray_pool
+from moosearch.evaluators.gpu_share import Footprint
+from moosearch.evaluators.ray_pool import RayPool
+from moosearch.evaluators.ray_store import GIB
 
 pytestmark = pytest.mark.ray
 
@@ -25,7 +30,7 @@ def cluster(tmp_path_factory):
     ray.init(
         address="local",
         num_cpus=4,
-        num_gpus=1,  # says who decides: nothing runs on it
+        num_gpus=2,  # says who decides: nothing runs on them
         resources={"a100": 1},
         include_dashboard=False,
         log_to_driver=False,
@@ -48,6 +53,7 @@ from typing import ClassVar
 import torch
 from moosearch.data import DATASETS
 from moosearch.data.digits import Digits
+from moosearch.evaluators.devices import assigned_gpu
 from moosearch.losses import LOSSES, Stateless, Terms
 
 
@@ -76,7 +82,7 @@ class Witness(Stateless):
     needs_clean: ClassVar[bool] = False
 
     def terms(self, clean, adversarial, labels):
-        note(self.log, "ran", os.getpid(), torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        note(self.log, "ran", os.getpid(), torch.get_num_threads(), assigned_gpu())
         time.sleep(self.seconds)
         return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
 '''
@@ -99,7 +105,7 @@ def witness(cluster, space, tmp_path):
     sys.modules.pop("witness", None)
 
 
-def test_images_are_read_once_and_four_workers_share_a_gpu(witness, tmp_path):
+def test_images_are_read_once_and_four_workers_share_two_gpus(witness, tmp_path):
     space, noted = witness
     nodes = []
 
@@ -108,19 +114,62 @@ def test_images_are_read_once_and_four_workers_share_a_gpu(witness, tmp_path):
             nodes.append(seen)
 
     settings = ["campaign.budget={population: 6, generations: 1}"]
-    resources = "campaign.resources={cpus: 1, gpus: auto, custom: {a100: 0.25}}"
+    resources = "campaign.resources={cpus: 1, gpus: 0.5, custom: {a100: 0.25}}"
     shared = moosearch.search(
         space, out=tmp_path / "ray", overrides=[*settings, resources], observer=Recorder()
     )
     assert [line[1] for line in noted() if line[0] == "read"] == [str(os.getpid())]
     ran = {tuple(line[1:]) for line in noted() if line[0] == "ran"}
     assert len({pid for pid, _, _ in ran}) == 4
-    assert {(threads, gpu) for _, threads, gpu in ran} == {("1", "0")}
-    assert [[(node.alive, node.cpus, node.gpus) for node in seen] for seen in nodes] == [[(True, 4, 1)]]
+    assert {(threads, gpu) for _, threads, gpu in ran} == {("1", "0"), ("1", "1")}
+    assert [[(node.alive, node.cpus, node.gpus) for node in seen] for seen in nodes] == [[(True, 4, 2)]]
     serial = moosearch.search(
         space, out=tmp_path / "serial", overrides=[*settings, "campaign.evaluator=serial"]
     )
     assert shared.folder.front.read_text() == serial.folder.front.read_text()
+
+
+SEEN = "MOOSEARCH_TEST_SEEN"
+
+
+def where(_number):
+    """What a task would use: CUDA keeps what the process saw when it was used first."""
+    import ray
+
+    from moosearch.evaluators.devices import assigned_gpu
+
+    seen = os.environ.setdefault(SEEN, os.environ.get("CUDA_VISIBLE_DEVICES", "0,1"))
+    time.sleep(0.05)
+    return os.getpid(), seen.split(",")[assigned_gpu()], str(ray.get_gpu_ids()[0])
+
+
+def test_a_task_uses_the_gpu_that_ray_assigned(cluster):
+    """Whatever its process had before; and a process does have several."""
+    import ray
+
+    task = ray_pool.task(where, Resources(), 1)
+    found = ray.get([task.remote(number) for number in range(24)])
+    assert [used for _, used, _ in found] == [assigned for _, _, assigned in found]
+    assert {used for _, used, _ in found} == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("found", "objective", "expected"),
+    [
+        (Footprint(80 * GIB, 20 * GIB), "clean_accuracy", (4, 0.5)),
+        (Footprint(80 * GIB, 60 * GIB), "clean_accuracy", (2, 1.0)),
+        (None, "clean_accuracy", (2, 1.0)),
+        (Footprint(80 * GIB, GIB), "latency", (2, 1.0)),
+    ],
+)
+def test_as_many_share_a_gpu_as_it_has_memory_for(cluster, monkeypatch, found, objective, expected):
+    monkeypatch.setattr(ray_pool, "_measure", lambda _work: found)
+    work = Work(0, ({"name": objective},), images=GIB, corners=({},))
+    with RayPool().open(work, Resources()) as pool:
+        assert (pool.workers, pool._gpus) == expected
+        assert pool._work.device == "auto"
+    with RayPool().open(work, Resources(device="cpu")) as pool:
+        assert (pool.workers, pool._gpus, pool._work.device) == (4, 0.0, "cpu")
 
 
 @pytest.mark.slow
@@ -242,7 +291,7 @@ def test_a_worker_that_a_signal_ends_is_a_failed_candidate_that_names_it(cluster
         assert kind == "SIGKILL" or "deadly.py, line 20, in terms" in context
 
 
-@pytest.mark.parametrize("resources", ["cpus: 64", "gpus: 2", "custom: {a10: 1}"])
+@pytest.mark.parametrize("resources", ["cpus: 64", "gpus: 3", "custom: {a10: 1}"])
 def test_resources_that_do_not_exist_are_refused_at_once(cluster, space, tmp_path, resources):
     with pytest.raises(CampaignError, match="a candidate asks for"):
         moosearch.search(space, out=tmp_path / "c", overrides=[f"campaign.resources={{{resources}}}"])
