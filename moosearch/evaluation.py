@@ -118,7 +118,8 @@ class Evaluation:
         violations: Constraint (as text) -> violation, <= 0 where kept.
         seconds: Wall-clock seconds by part of the work.
         provenance: Seed, device and package versions of the run; ``noise``, the coefficient of variation of
-            what was measured in time, by key.
+            what was measured in time, by key; ``fault``, what the machine computes wrongly in the precision
+            and layout that were asked for, where it was trained contiguous in float32 for that.
         error: The traceback of a failed candidate.
         failure: What kind of failure it was; empty when complete.
         attempts: How often it was tried.

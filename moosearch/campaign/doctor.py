@@ -71,6 +71,7 @@ def examine(
         ("CPU", _cpus),
         ("memory", _memory),
         ("device", _device),
+        ("kernels", _kernels),
         ("Ray", lambda: _ray(address, quick=quick)),
         ("disk", lambda: _disks(there)),
         ("locks", lambda: _locks(there)),
@@ -217,6 +218,39 @@ def _device() -> Iterator[Check]:
     else:
         bf16 = "with" if has_bf16(torch.device("cpu")) else "without"
         yield Check("device", "ok", f"CPU {bf16} bfloat16, no GPU")
+
+
+def _kernels() -> Iterator[Check]:
+    """Check how images of usual sizes are trained on here, and whether that is computed rightly."""
+    import torch
+
+    from moosearch.data import Split
+    from moosearch.data.cifar import Cifar10
+    from moosearch.data.digits import Digits
+    from moosearch.models.resnet import SmallResNet
+    from moosearch.training import CandidateSpec
+    from moosearch.training.numerics import instruction_limit
+    from moosearch.training.train import Trainer
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found, faults = [], []
+    for dataset in (Digits(), Cifar10()):
+        x = torch.zeros(8, *dataset.shape, device=device)
+        images = Split(x, torch.arange(8, device=device))
+        trainer = Trainer(CandidateSpec(dataset, SmallResNet(width=6)), images, seed=0)
+        found.append(f"images of {x.shape[2]}x{x.shape[3]} in {trainer.numerics}")
+        faults += [trainer.fault] if trainer.fault else []
+    if device.type == "cpu":
+        limit = instruction_limit()
+        found.append(
+            f"torch uses {torch.backends.cpu.get_cpu_capability()}"
+            + (f", oneDNN no more than {limit} (ONEDNN_MAX_CPU_ISA)" if limit else "")
+        )
+    if faults:
+        advice = "candidates with such layers are trained contiguous in float32: slower, and rightly"
+        yield Check("kernels", "warning", f"{'; '.join(found)}; but a {faults[0]}", advice)
+    else:
+        yield Check("kernels", "ok", f"{'; '.join(found)}; convolutions agree with float64")
 
 
 def _driver_version() -> str:

@@ -334,7 +334,9 @@ def costs(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     for e in evaluations:
         for part, seconds in e.seconds.items():
             parts[part] = parts.get(part, 0.0) + seconds
-        where = (_text(e.provenance.get("host", "")), _text(e.provenance.get("device", "")))
+        fault = e.provenance.get("fault")
+        device = _text(e.provenance.get("device", "")) + (f", plain float32: {_text(fault)}" if fault else "")
+        where = (_text(e.provenance.get("host", "")), device)
         row = nodes.setdefault(where, [0, 0.0])
         row[0] += 1
         row[1] += e.seconds.get("total", 0.0)

@@ -144,6 +144,8 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
         spread = confirmed[key]
         lines.append(f"| {key.replace('_', ' ')} | | {spread_text(spread.mean, spread.std)} |")
     lines += [f"| {key} | {value_text(value)} | |" for key, value in evaluation.metrics.items()]
+    if fault := evaluation.provenance.get("fault"):
+        lines += ["", f"Trained contiguous in float32: on this machine a {escaped(str(fault))}."]
     if member is None:
         return [*lines, "", "Not confirmed: the search's own estimate promises too much."]
     lines += ["", f"{len(member.complete)} trainings with fresh seeds, {member.images} test images."]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,3 +111,27 @@ def test_what_ran_before_makes_no_difference_and_random_numbers_are_left_alone(f
     torch.set_rng_state(before)
     fault(passes(module, image(3, 4, 8, 8)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+SWEEP = Path(__file__).parents[1] / "benchmarks" / "kernels"
+
+
+def test_networks_of_a_few_channels_can_be_trained_with_avx2(monkeypatch):
+    """A cut of the sweep: as they were, the first of these networks kills its process on any processor."""
+    monkeypatch.syspath_prepend(SWEEP)
+    from sweep import run
+
+    configs = [
+        {
+            "architecture": {"name": "small_resnet", "width": width, "depth": 1},
+            "size": 8,
+            "layout": "channels_last",
+            "precision": "fp32",
+            "batches": [64, 7],
+        }
+        for width in (4, 6)
+    ]
+    for row in run(configs, "AVX2", old=False):
+        assert row.keys() == {"fault", "gradient_error"}, row  # none died
+        assert row["fault"] == ""
+        assert row["gradient_error"] < 1e-4
