@@ -34,6 +34,10 @@ class CampaignError(MooSearchError):
     exit_code = 2
 
 
+class MissingExtraError(CampaignError, SpecError):
+    """What was asked for needs a library that is not installed."""
+
+
 class EvaluationError(MooSearchError):
     """Training or measuring a candidate went wrong."""
 

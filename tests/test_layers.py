@@ -13,6 +13,7 @@ PACKAGE = ROOT / "moosearch"
 LAYER = {
     "errors": 0,
     "evaluation": 0,
+    "extras": 0,
     "seeding": 0,
     "registry": 0,
     "space": 1,

@@ -12,6 +12,7 @@ from moosearch.campaign.evaluation import Part, images_of, threat_of
 from moosearch.campaign.kept import digest, kept, store
 from moosearch.campaign.subject import trained
 from moosearch.errors import SpecError
+from moosearch.extras import require
 from moosearch.judging import judge
 from moosearch.judging.measure import unheard
 from moosearch.judging.record import record, wilson
@@ -125,11 +126,14 @@ def certification(
     Raises:
         CampaignError: The folder is neither a campaign nor an export, or cannot be written.
         SpecError: A value is wrong, or a network has layers that cannot be verified.
+        MissingExtraError: A complete search is asked for, and its solver is not installed.
         DataUnavailableError: The images are not there.
     """
     if images < 0 or workers < 1:
         raise SpecError(f"images and workers: got {images} and {workers}, expected 0 or more, and 1 or more.")
     effort, found = effort or Effort(), []
+    if effort.complete:
+        require("moosearch verify", "verify")
     for model in trained(Path(folder), rules):
         threat = threat_of(model, eps, "linf")
         usual = ["autoattack"] if model.tasks[0].top == 1 else [PGD100]

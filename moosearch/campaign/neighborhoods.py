@@ -19,6 +19,7 @@ from moosearch.campaign.subject import Trained, trained
 from moosearch.data import ImageDataset
 from moosearch.data.npz import REGIONS, read_npz
 from moosearch.errors import SpecError
+from moosearch.extras import require
 from moosearch.judging.measure import unheard
 from moosearch.registry import to_tree
 from moosearch.verify import Piecewise
@@ -143,9 +144,12 @@ def neighborhoods(
         CampaignError: The folder is neither a campaign nor an export, or cannot be written.
         SpecError: Images have not two labels, nobody knows whose pixels are whose, or a network has layers
             that cannot be verified.
+        MissingExtraError: A complete search is asked for, and its solver is not installed.
         DataUnavailableError: The images are not there.
     """
     approach = approach or Approach()
+    if approach.effort.complete:
+        require("moosearch verify", "verify")
     every = []
     for model in trained(Path(folder), rules):
         task = model.tasks[0]

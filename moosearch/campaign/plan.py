@@ -20,6 +20,7 @@ from moosearch.data import Dataset
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Constraint, Genome, ObjectiveInfo
 from moosearch.evaluators import Exam, Work
+from moosearch.extras import require
 from moosearch.losses import LOSSES
 from moosearch.registry import build, check_fields, to_tree
 from moosearch.seeding import derive_seed
@@ -304,6 +305,8 @@ def _objectives(
     for objective, here in zip([*spec.objectives, *metrics], places, strict=True):
         if isinstance(objective, VerifiedFraction):
             networks.check(check_layers, here)
+            if objective.time_limit:
+                require(f"{'.'.join(here.shown)}: time_limit", "verify")
     worst = networks.references(costs)
     infos = []
     for key, objective in zip(keys, spec.objectives, strict=True):

@@ -20,6 +20,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from moosearch.errors import SpecError
+from moosearch.extras import require
 
 SECONDS = 5.0
 """After so long a measurement ends, but for one pass of every round."""
@@ -177,10 +178,8 @@ def energy_meter(device: torch.device) -> Callable[[], float]:
             "energy is that of an NVIDIA GPU, and candidates are not trained on one here: leave it out, or "
             "measure `latency` or `flops`."
         )
-    try:
-        pynvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        raise SpecError("energy needs the package that asks the GPU: pip install nvidia-ml-py") from None
+    require("energy", "energy")
+    pynvml: Any = importlib.import_module("pynvml")
     try:
         pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid

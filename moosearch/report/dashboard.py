@@ -23,6 +23,7 @@ from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.mirror import Pictures, mirror
 from moosearch.campaign.status import read_status
 from moosearch.errors import CampaignError, MooSearchError
+from moosearch.extras import require
 from moosearch.report.campaign_page import campaign_page
 from moosearch.report.notes import campaign_note, candidate_notes
 
@@ -161,12 +162,9 @@ def _server(host: str) -> type[WSGIServer]:
 
 
 def _library() -> Any:
-    try:
-        import optuna_dashboard
-    except ImportError as error:
-        raise CampaignError(
-            f"Optuna's dashboard is not installed ({error}): pip install 'moosearch[dashboard]'."
-        ) from None
+    require("moosearch dashboard", "dashboard")
+    import optuna_dashboard
+
     return optuna_dashboard
 
 

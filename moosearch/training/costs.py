@@ -141,7 +141,7 @@ class Energy:
     """Energy of inference of the deployed network, in millijoules an image, as an NVIDIA GPU reports it.
 
     It is measured in rounds, of which the least counts. What the GPU uses for being there is part of it, and
-    so is whatever else runs on it: give each candidate a GPU of its own. It needs ``nvidia-ml-py``.
+    so is whatever else runs on it: give each candidate a GPU of its own. It needs the extra ``energy``.
 
     Attributes:
         batch: Images at a time.

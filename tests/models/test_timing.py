@@ -148,7 +148,7 @@ def test_what_reports_no_energy_is_an_error(monkeypatch, gpu):
     with pytest.raises(SpecError, match="NVIDIA GPU"):
         energy_meter(torch.device("cpu"))
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(SpecError, match="pip install nvidia-ml-py"):
+    with pytest.raises(SpecError, match=r"energy needs pynvml: pip install 'moosearch\[energy\]'"):
         energy_meter(gpu)
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(refuse))
     with pytest.raises(SpecError, match=r"does not report it \(NVML: Not Supported\)"):

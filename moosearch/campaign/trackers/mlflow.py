@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.trackers.tracker import TRACKERS, past, require
+from moosearch.campaign.trackers.tracker import TRACKERS, past
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
+from moosearch.extras import require
 from moosearch.pareto import Front
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Mlflow:
         Raises:
             CampaignError: It is not.
         """
-        require("mlflow")
+        require("campaign.trackers: mlflow", "mlflow")
         self._whole_uri()
 
     @contextlib.contextmanager

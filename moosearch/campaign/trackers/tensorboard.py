@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.trackers.tracker import TRACKERS, past, require
+from moosearch.campaign.trackers.tracker import TRACKERS, past
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import Begun, EpochDone, Outcome
+from moosearch.extras import require
 from moosearch.pareto import Front
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class TensorBoard:
         Raises:
             CampaignError: It is not.
         """
-        require("tensorboard")
+        require("campaign.trackers: tensorboard", "tensorboard")
 
     @contextlib.contextmanager
     def open(self, folder: "CampaignFolder") -> "Iterator[Observer]":

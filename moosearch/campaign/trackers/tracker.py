@@ -1,11 +1,9 @@
 """What a tracker is: it opens an observer that writes to somebody else's system."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from moosearch.errors import CampaignError
 from moosearch.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ class Tracker(Protocol):
         """Check, before anything starts, that its library is installed.
 
         Raises:
-            CampaignError: It is not; the message names the extra to install.
+            MissingExtraError: It is not; the message names the extra to install.
         """
         ...
 
@@ -31,18 +29,6 @@ class Tracker(Protocol):
 
 
 TRACKERS: Registry[Tracker] = Registry("tracker")
-
-
-def require(module: str) -> None:
-    """Check that a tracker's library is installed; the extra has the same name.
-
-    Raises:
-        CampaignError: It is not.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise CampaignError(
-            f"campaign.trackers: {module} is not installed: pip install 'moosearch[{module}]'."
-        )
 
 
 def past(folder: "CampaignFolder") -> "Iterator[Evaluation]":
