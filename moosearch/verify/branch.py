@@ -7,7 +7,7 @@ the logits' differences that is bounded. Whatever is chosen, the bound holds.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -142,20 +142,29 @@ class Branching:
         order = order[cases.bound[order] >= self.below]
         return cases.take(order), worst[order]
 
-    def search(self, cases: Cases, target: int, top: int, until: float) -> Searched:
+    def search(
+        self,
+        cases: Cases,
+        target: int,
+        top: int,
+        until: float,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> Searched:
         """Split until every case is settled.
 
         Args:
             cases: Of `root`.
             target: The target's class, for images that break the property.
             top: How many labels an image has.
-            until: Of `time.perf_counter`, when to give up.
+            until: Of the clock, when to give up.
+            clock: Tells the time, in seconds.
         """
         network = self.relaxation.network
         choices = 2 * len(self._below) + len(self._slopes) + 1
         batch = max(1, min(BATCH, NUMBERS[0] // choices))
         while len(cases):
-            if time.perf_counter() > until or len(cases) * choices > NUMBERS[1]:
+            if clock() > until or len(cases) * choices > NUMBERS[1]:
                 return Searched("unknown", None)
             order = np.argsort(-cases.bound, kind="stable")
             chosen, cases = cases.take(order[:batch]), cases.take(order[batch:])

@@ -154,7 +154,8 @@ def _bisected(holds: Holds, low: float, high: float, tolerance: float) -> float:
 def ceiling(weights: Vector, distances: NDArray[np.float64]) -> float:
     """Return an upper bound on the size of robust neighborhoods, given witnesses.
 
-    None of them contains a witness, so each stays below its distance in some layer.
+    None of them contains a witness, so each stays below its distance in some layer. The solver is asked
+    twice, with presolve and without, and the larger bound counts.
 
     Args:
         weights: (r + 1,) of the layers, 0 or more.
@@ -167,15 +168,18 @@ def ceiling(weights: Vector, distances: NDArray[np.float64]) -> float:
     # For a pair of witness and layer: eps <= distance where this layer is the one that keeps it out.
     rows = hstack([kron(np.ones((witnesses, 1)), eye_array(count)), diags_array(1 - distances.ravel())])
     some = hstack([csr_array((witnesses, count)), kron(eye_array(witnesses), np.ones((1, count)))])
-    found = milp(
-        np.concatenate([-weights, np.zeros(pairs)]),
-        constraints=[LinearConstraint(rows, -np.inf, 1), LinearConstraint(some, 1, np.inf)],
-        integrality=np.concatenate([np.zeros(count), np.ones(pairs)]),
-        bounds=Bounds(0, 1),
-        options={"time_limit": 10.0, "mip_rel_gap": 0.0},
-    )
-    bound = found.mip_dual_bound if found.mip_dual_bound is not None else -weights.sum()
-    return min(float(-bound), float(weights.sum()))
+    found = [
+        milp(
+            np.concatenate([-weights, np.zeros(pairs)]),
+            constraints=[LinearConstraint(rows, -np.inf, 1), LinearConstraint(some, 1, np.inf)],
+            integrality=np.concatenate([np.zeros(count), np.ones(pairs)]),
+            bounds=Bounds(0, 1),
+            options={"time_limit": 5.0, "mip_rel_gap": 0.0, "presolve": presolve},
+        )
+        for presolve in (True, False)
+    ]
+    bounds = [-weights.sum() if each.mip_dual_bound is None else each.mip_dual_bound for each in found]
+    return min(float(-min(bounds)), float(weights.sum()))
 
 
 def _direction(weights: Vector, slope: Vector, eps: Vector) -> Vector:
@@ -217,6 +221,8 @@ def _finished(
             faces[layer], witnesses[layer] = _grown(oracle, eps, layer, tolerance, search)
     except OutOfTimeError:
         complete = False
+    if oracle.witness(eps) is not None:  # a proof on the way was wrong: nothing is known but the image itself
+        eps, faces, witnesses = np.zeros_like(eps), ["unknown"] * len(eps), [None] * len(eps)
     distances = np.array([oracle.distances(witness) for witness in oracle.witnesses])
     at_most = ceiling(weights, distances.reshape(-1, oracle.layers.count))
     return Expansion(eps, tuple(faces), tuple(witnesses), float(weights @ eps), at_most, complete)

@@ -1,5 +1,6 @@
 """Who is asked whether a layered neighborhood is robust: the verifier, and what it said before."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from moosearch.verify.box import Layers
 from moosearch.verify.falsify import margins
 from moosearch.verify.piecewise import Matrix, Vector
 from moosearch.verify.verifier import Answer, Verdict, Verifier
+
+_log = logging.getLogger(__name__)
 
 HALVINGS = 12
 """Steps of the line search that brings a witness closer to the image."""
@@ -136,6 +139,10 @@ class Oracle:
             (self._undecided if quick else self._unknown).append(eps.copy())
         else:
             self.witnesses.append(self._nearer(verdict.witness))
+            proved = [known for known in self._robust if self._within(self.witnesses[-1], known)]
+            if proved:
+                _log.warning("A witness contradicts the proof of a neighborhood that has it; it is dropped.")
+                self._robust = [known for known in self._robust if not any(known is each for each in proved)]
 
     def _nearer(self, witness: Vector) -> Vector:
         """Return a witness on the way from the image to this one, as near as a line search and layers allow.

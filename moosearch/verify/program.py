@@ -1,12 +1,12 @@
-"""Complete verification: a mixed integer program, solved by HiGHS, of the images that break the property.
+"""The images of a box that break the property, as a mixed integer program.
 
 As MIPVerify encodes networks (Tjeng et al. 2019): a ReLU or a maximum that bounds leave open gets binaries,
 all others are linear and need no variable. What is maximized is a number m that is at most as large as
 ``F_c - F_t`` of as many classes c as there are labels: so the top-th largest difference (Mour 2023).
 """
 
+import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,69 +14,18 @@ from scipy.sparse import csr_array
 
 from moosearch.verify.bounds import Lines, Relaxation, differences
 from moosearch.verify.piecewise import Affine, Vector
-from moosearch.verify.searched import Searched
-
-FEASIBILITY = 1e-9
-"""By how much the solver may break a constraint, and a binary be none."""
 
 
-def solve(
-    relaxation: Relaxation,
-    target: int,
-    others: Sequence[int],
-    *,
-    top: int,
-    at_least: float,
-    time_limit: float,
-    until: float | None = 0.0,
-    seed: int = 0,
-) -> Searched:
-    """Look for an image of the box where ``top`` classes come within a margin of the target, or exceed it.
+class Program:
+    """A mixed integer program as it grows: variables, and rows between bounds.
 
-    Args:
-        relaxation: Network and box, bounded.
-        target: The target's class.
-        others: The classes that may exceed it; at least ``top`` of them.
-        top: How many labels an image has.
-        at_least: The margin that is asked for, a little below 0 to be on the safe side.
-        time_limit: In seconds.
-        until: Margin at which the search may end; None to go on to the largest.
-        seed: Of the solver.
+    Attributes:
+        moving: Which pixels move; the first variables are theirs.
+        lower: Of every variable; the last is the margin, which is maximized.
+        upper: Of every variable.
+        integral: Which variables are binaries.
+        rows: Columns, values, and bounds of the sum.
     """
-    import highspy  # bounds do without it
-
-    program = _encode(relaxation, target, others, top=top, at_least=at_least)
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    for name, value in {
-        "output_flag": False,
-        "threads": 1,
-        "random_seed": seed,
-        "time_limit": max(time_limit, 0.0),
-        "mip_feasibility_tolerance": FEASIBILITY,
-        "primal_feasibility_tolerance": FEASIBILITY,
-        "mip_rel_gap": 0.0,
-        "mip_abs_gap": FEASIBILITY,
-    }.items():
-        solver.setOptionValue(name, value)
-    if until is not None:
-        solver.setOptionValue("objective_target", -until)
-    solver.passModel(program.model())
-    solver.run()
-    status, kinds = solver.getModelStatus(), highspy.HighsModelStatus
-    if status == kinds.kInfeasible:
-        return Searched("none", None)
-    values = np.array(solver.getSolution().col_value)
-    has_solution = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    if has_solution and len(values):
-        box = relaxation.box
-        x = box.lower.copy()
-        x[program.moving] = values[: len(program.moving)]
-        return Searched("found", np.clip(x, box.lower, box.upper))
-    return Searched("unknown", None)
-
-
-class _Program:
-    """A mixed integer program as it grows: variables, and rows between bounds."""
 
     def __init__(self, lower: Vector, upper: Vector, moving: NDArray[np.int64]) -> None:
         self.moving = moving
@@ -86,9 +35,11 @@ class _Program:
 
     @property
     def count(self) -> int:
+        """Number of variables."""
         return len(self.lower)
 
     def variable(self, lower: float, upper: float, *, integral: bool = False) -> int:
+        """Add a variable, and return its number."""
         self.lower.append(lower)
         self.upper.append(upper)
         self.integral.append(integral)
@@ -112,26 +63,19 @@ class _Program:
             )
         )
 
-    def model(self) -> Any:
-        """Return it as HiGHS takes it: the last variable is maximized."""
-        import highspy
+    def image(self, values: Vector, still: Vector) -> Vector:
+        """Return the image of a solution: (V,), and (n,) an image with the pixels that stay -> (n,)."""
+        x = still.copy()
+        x[self.moving] = values[: len(self.moving)]
+        return x
 
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = self.count, len(self.rows)
-        cost = np.zeros(self.count)
-        cost[-1] = -1.0
-        lp.col_cost_ = cost
-        lp.col_lower_, lp.col_upper_ = np.array(self.lower), np.array(self.upper)
-        lp.row_lower_ = np.array([row[2] for row in self.rows])
-        lp.row_upper_ = np.array([row[3] for row in self.rows])
-        lengths = [len(row[0]) for row in self.rows]
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_ = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        lp.a_matrix_.index_ = np.concatenate([row[0] for row in self.rows]).astype(np.int32)
-        lp.a_matrix_.value_ = np.concatenate([row[1] for row in self.rows])
-        kinds = highspy.HighsVarType
-        lp.integrality_ = [kinds.kInteger if whole else kinds.kContinuous for whole in self.integral]
-        return lp
+    def at(self, x: Vector) -> "Program":
+        """Return the program of one image of the box alone, whatever its margin: (n,)."""
+        found = copy.copy(self)
+        found.lower, found.upper = self.lower.copy(), self.upper.copy()
+        found.lower[: len(self.moving)] = found.upper[: len(self.moving)] = list(x[self.moving])
+        found.lower[-1] = -np.inf
+        return found
 
 
 class _Expressions:
@@ -149,12 +93,13 @@ class _Expressions:
         return csr_array(parts, (len(self.constant), columns))
 
 
-def _encode(
+def encode(
     relaxation: Relaxation, target: int, others: Sequence[int], *, top: int, at_least: float
-) -> _Program:
+) -> Program:
+    """Return the program of the images with a margin; see `moosearch.verify.milp.solve` for the arguments."""
     box = relaxation.box
     moving = np.flatnonzero(box.upper > box.lower)
-    program = _Program(box.lower[moving], box.upper[moving], moving)
+    program = Program(box.lower[moving], box.upper[moving], moving)
     columns = np.arange(len(moving))
     places = csr_array((np.ones(len(moving)), (moving, columns)), (box.lower.size, len(moving)))
     still = np.where(box.upper > box.lower, 0.0, box.lower)
@@ -183,7 +128,7 @@ def _encode(
     return program
 
 
-def _relu(program: _Program, x: _Expressions, lower: Vector, upper: Vector) -> _Expressions:
+def _relu(program: Program, x: _Expressions, lower: Vector, upper: Vector) -> _Expressions:
     open_ = np.flatnonzero((lower < 0) & (upper > 0))
     passed = (lower >= 0).astype(np.float64)
     fresh = []
@@ -199,7 +144,7 @@ def _relu(program: _Program, x: _Expressions, lower: Vector, upper: Vector) -> _
     return _replaced(program, x, passed, open_, np.array(fresh, np.int64))
 
 
-def _pool(program: _Program, x: _Expressions, lower: Vector, upper: Vector, lines: Lines) -> _Expressions:
+def _pool(program: Program, x: _Expressions, lower: Vector, upper: Vector, lines: Lines) -> _Expressions:
     best = lines.windows[np.arange(len(lines.windows)), lines.leader]
     open_, fresh = [], []
     for number, (window, may) in enumerate(zip(lines.windows, lines.rivals, strict=True)):
@@ -226,7 +171,7 @@ def _pool(program: _Program, x: _Expressions, lower: Vector, upper: Vector, line
 
 
 def _replaced(
-    program: _Program,
+    program: Program,
     x: _Expressions,
     passed: Vector,
     open_: NDArray[np.int64],

@@ -1,7 +1,9 @@
 """Is a target among the top labels of every image of a box? By attack, then bounds, then complete search."""
 
+import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -25,6 +27,8 @@ TOLERANCE = 1e-6
 """A box is called robust where the target leads by more than this everywhere: more than the solver and
 float64 can be wrong by."""
 
+
+_log = logging.getLogger(__name__)
 
 STARTS = 8
 """How many images, the worst that bounds allow, are attacked from."""
@@ -60,7 +64,7 @@ class Effort:
         restarts: Starts of the attack.
         steps: Steps of each.
         complete: Whether a complete search is run where bounds are not enough: branch and bound, and from
-            half of the time on a mixed integer program.
+            half of the time on a mixed integer program, which needs the extra ``verify``.
         time_limit: Of both together, in seconds a box.
     """
 
@@ -79,6 +83,7 @@ class Verifier:
         top: How many labels an image has: 1 for ordinary classification.
         effort: How hard it tries.
         seed: Decides the attack's random starts.
+        clock: Tells the time, in seconds.
         queries: How many boxes were answered, by way and answer.
         seconds: How long that took, by way.
     """
@@ -87,6 +92,7 @@ class Verifier:
     top: int = 1
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
+    clock: Callable[[], float] = time.perf_counter
     queries: Counter[tuple[Way, Answer]] = field(default_factory=Counter)
     seconds: dict[Way, float] = field(default_factory=dict)
 
@@ -101,9 +107,12 @@ class Verifier:
             starts: (S, n) images to attack from too, such as earlier witnesses.
             quick: Whether to leave the complete search out.
         """
-        begun = time.perf_counter()
+        begun = self.clock()
         verdict = self._verify(box, target, starts, quick=quick)
-        seconds = time.perf_counter() - begun
+        if verdict.answer == "robust" and verdict.margin >= -TOLERANCE:
+            _log.warning("An image of margin %.9g contradicts a proof by %s.", verdict.margin, verdict.way)
+            verdict = replace(verdict, answer="unknown")
+        seconds = self.clock() - begun
         self.queries[verdict.way, verdict.answer] += 1
         self.seconds[verdict.way] = self.seconds.get(verdict.way, 0.0) + seconds
         return replace(verdict, seconds=seconds)
@@ -125,7 +134,7 @@ class Verifier:
         unknown = Verdict("unknown", "bounds", None, weakest, margin)
         if quick or not self.effort.complete:
             return unknown
-        way, found = self._searched(branching, cases, target, rivals)
+        way, found = self._searched(branching, cases, target, rivals, weakest)
         return self._judged(replace(unknown, way=way), found, target)
 
     def _judged(self, unknown: Verdict, found: Searched, target: int) -> Verdict:
@@ -155,11 +164,11 @@ class Verifier:
         )
 
     def _searched(
-        self, branching: Branching, cases: Cases, target: int, rivals: list[int]
+        self, branching: Branching, cases: Cases, target: int, rivals: list[int], weakest: Vector
     ) -> tuple[Way, Searched]:
         """Search completely: by branch and bound, and for the second half of the time by a program."""
-        begun, limit = time.perf_counter(), self.effort.time_limit
-        searched = branching.search(cases, target, self.top, begun + limit / 2)
+        begun, limit = self.clock(), self.effort.time_limit
+        searched = branching.search(cases, target, self.top, begun + limit / 2, clock=self.clock)
         if searched.status != "unknown":
             return "branching", searched
         return "milp", milp.solve(
@@ -168,8 +177,10 @@ class Verifier:
             rivals,
             top=self.top,
             at_least=-TOLERANCE,
-            time_limit=begun + limit - time.perf_counter(),
+            time_limit=begun + limit - self.clock(),
+            known=weakest,
             seed=self.seed,
+            clock=self.clock,
         )
 
     def _claims(self, target: int, rivals: list[int]) -> NDArray[np.float64]:
