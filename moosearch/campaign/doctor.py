@@ -21,7 +21,8 @@ from packaging.requirements import Requirement
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.now import shown
 from moosearch.campaign.storage import JOURNAL, Storage, cause, check, masked_text
-from moosearch.errors import MooSearchError
+from moosearch.errors import CampaignError, MooSearchError
+from moosearch.evaluators.ray_store import check_memory, memory_here
 from moosearch.space.files import load
 
 Level = Literal["ok", "warning", "failure"]
@@ -172,25 +173,13 @@ def _quota() -> float:
 
 
 def _memory() -> Iterator[Check]:
-    sizes = {}
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, value, *_ = line.split()
-            sizes[name] = int(value) * 1024
-    if "MemTotal:" not in sizes:
-        yield Check("memory", "ok", "this system does not tell")
-        return
-    total, free = sizes["MemTotal:"], sizes.get("MemAvailable:", 0)
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        if limit < total:
-            total, free = limit, min(free, limit - used)
-    found = f"{free / GIB:.1f} of {total / GIB:.1f} GiB free"
-    if free < 2 * GIB:
-        yield Check(
-            "memory", "warning", found, "Ray and a worker take 1.5 GiB: end something, or --evaluator serial"
-        )
+    memory = memory_here()
+    found = f"{memory.free / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    try:
+        check_memory(memory)
+    except CampaignError:
+        advice = "too little for Ray: end something, or use --evaluator serial"
+        yield Check("memory", "warning", found, advice)
     else:
         yield Check("memory", "ok", found)
 

@@ -193,8 +193,10 @@ class _Pool:
         self._nodes: tuple[Node, ...] = ()
         self._asked = 0.0
         _, offers = cluster.nodes()
-        most = self._sharing(work, offers) if resources.gpus == "auto" and resources.kind != "cpu" else 1
-        self.workers, self._gpus = fit(offers, resources, workers, most)
+        found = fit(offers, resources, workers)
+        if resources.gpus == "auto" and found.gpus:
+            found = fit(offers, resources, workers, self._sharing(work, offers))
+        self.workers, self._gpus = found
         # The corners have told what they know; and what has no share of a GPU must not use one that it sees.
         self._work = dataclasses.replace(work, corners=(), device=work.device if self._gpus else "cpu")
         self._load()

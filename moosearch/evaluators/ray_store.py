@@ -76,7 +76,9 @@ def check_memory(memory: Memory) -> None:
 
 def memory_here() -> Memory:
     """Return what this machine, or this container, has."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = 2 * MOST  # where a system does not tell, it has enough
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = total
     with contextlib.suppress(OSError, ValueError):
         lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
