@@ -5,11 +5,9 @@ out as plain Python; duplicates are recognized by candidate id, against all that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pydantic
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.core import variable
 from pymoo.core.duplicate import DuplicateElimination
@@ -27,37 +25,14 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.problems.static import StaticProblem
 
 from moosearch.algorithms.algorithm import Proposals, SearchProblem
+from moosearch.algorithms.variation import Variation
 from moosearch.evaluation import Candidate, Scalar
 from moosearch.pareto.dominance import Array
-from moosearch.registry import Number, Positive
 from moosearch.seeding import derive_seed, numpy_generator
 from moosearch.space import Choice, Gene, Integer
 
-Probability = Annotated[Number, pydantic.Field(ge=0, le=1)]
 Code = dict[str, Any]
 """A genome as pymoo has it: every gene, the inactive ones too."""
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How children are made of parents.
-
-    Numbers are crossed by SBX and mutated polynomially, choices are crossed uniformly and redrawn; so are
-    integers of few values, which polynomial mutation would round back to where they were. Constraints follow
-    Deb's feasibility rules. pymoo's default mutates half of the choices of every child; here every gene,
-    active or not, mutates with the same probability. The defaults suit budgets of about a hundred candidates.
-
-    Attributes:
-        crossover: Probability of crossing two parents' numbers.
-        crossover_eta: Distribution index of SBX; larger keeps children nearer to their parents.
-        mutations: Expected number of mutated genes of a child.
-        mutation_eta: Distribution index of polynomial mutation.
-    """
-
-    crossover: Probability = 0.9
-    crossover_eta: Positive = 5.0
-    mutations: Positive = 2.0
-    mutation_eta: Positive = 5.0
 
 
 class Breeder:

@@ -1,12 +1,16 @@
 """NSGA-II, generation by generation."""
 
+import functools
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from moosearch.algorithms.algorithm import ALGORITHMS, Search, SearchProblem
-from moosearch.algorithms.breeding import Breeder, Code, Variation
+from moosearch.algorithms.variation import Variation
 from moosearch.evaluation import Candidate
 from moosearch.pareto.dominance import Array
+
+if TYPE_CHECKING:
+    from moosearch.algorithms.breeding import Breeder, Code
 
 
 @ALGORITHMS.register("nsga2")
@@ -28,9 +32,16 @@ class Nsga2(Variation):
 class _Nsga2Run:
     def __init__(self, settings: Nsga2, problem: SearchProblem) -> None:
         self._population = problem.population
-        self.breeder = Breeder(settings, problem, children=problem.population)
+        self._settings, self._problem = settings, problem
         self._exhausted = False
         self._asked: list[Code] = []
+
+    @functools.cached_property
+    def breeder(self) -> "Breeder":
+        """Who breeds, from the first ask on: a space is checked without pymoo, which is slow to import."""
+        from moosearch.algorithms.breeding import Breeder
+
+        return Breeder(self._settings, self._problem, children=self._problem.population)
 
     def ask(self) -> list[Candidate]:
         if self._exhausted:

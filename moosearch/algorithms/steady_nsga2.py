@@ -1,12 +1,16 @@
 """NSGA-II in steady state: one child at a time, so that no worker waits for the slowest of a generation."""
 
+import functools
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from moosearch.algorithms.algorithm import ALGORITHMS, SearchProblem, SteadySearch
-from moosearch.algorithms.breeding import Breeder, Code, Variation
+from moosearch.algorithms.variation import Variation
 from moosearch.evaluation import Candidate
 from moosearch.pareto.dominance import Array
+
+if TYPE_CHECKING:
+    from moosearch.algorithms.breeding import Breeder, Code
 
 
 @ALGORITHMS.register("steady_nsga2")
@@ -28,10 +32,17 @@ class SteadyNsga2(Variation):
 
 class _SteadyNsga2Run:
     def __init__(self, settings: SteadyNsga2, problem: SearchProblem) -> None:
-        self.breeder = Breeder(settings, problem, children=1)
+        self._settings, self._problem = settings, problem
         self._random = problem.population
         self._exhausted = False
         self._asked: dict[str, Code] = {}
+
+    @functools.cached_property
+    def breeder(self) -> "Breeder":
+        """Who breeds, from the first ask on: a space is checked without pymoo, which is slow to import."""
+        from moosearch.algorithms.breeding import Breeder
+
+        return Breeder(self._settings, self._problem, children=1)
 
     def ask(self) -> Candidate | None:
         if self._exhausted:

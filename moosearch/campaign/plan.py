@@ -29,7 +29,6 @@ from moosearch.space.files import Document
 from moosearch.training import OBJECTIVES, CandidateSpec, Objective, key_of
 from moosearch.training.objectives import RobustAccuracy
 from moosearch.training.verified import VerifiedFraction
-from moosearch.verify import check_layers
 
 
 @dataclass(frozen=True)
@@ -304,6 +303,8 @@ def _objectives(
     places += [campaign.child("constraints")] * len(metrics)
     for objective, here in zip([*spec.objectives, *metrics], places, strict=True):
         if isinstance(objective, VerifiedFraction):
+            from moosearch.verify import check_layers  # brings SciPy's sparse matrices
+
             networks.check(check_layers, here)
             if objective.time_limit:
                 require(f"{'.'.join(here.shown)}: time_limit", "verify")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from moosearch.data.dataset import DATASETS
 from moosearch.data.images import ImageDataset, Images, Size, hold_out
@@ -35,6 +34,8 @@ class Digits(ImageDataset):
 
     def read(self, *, download: bool) -> Images:
         """Read scikit-learn's file, and hold out the test images."""
+        from sklearn.datasets import load_digits  # takes a second to import
+
         digits = load_digits()
         x, y = (digits.images / 16.0).astype(np.float32), digits.target
         rest, test = hold_out("test", TEST, y)

@@ -10,7 +10,6 @@ import numpy as np
 import pydantic
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from moosearch.data.dataset import CHUNK, Split, Splits
@@ -219,6 +218,8 @@ def hold_out(field: str, size: int, y: Array, tracks: Array | None = None) -> tu
         if not len(held):
             raise SpecError(f"{field}: nothing can be held out: the images of every class are of one track.")
         return left, held
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
     try:
         strata = y if y.ndim == 1 else None
         left, held = train_test_split(np.arange(len(y)), test_size=size, stratify=strata, random_state=0)

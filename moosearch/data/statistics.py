@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 
 from moosearch.data.tasks import TaskSpec
@@ -59,6 +58,8 @@ def similar_classes(
     Raises:
         ValueError: There are not that many groups.
     """
+    from sklearn.cluster import AgglomerativeClustering  # takes a second to import
+
     labels = torch.unique(y).tolist()
     if not 2 <= groups <= len(labels):
         raise ValueError(f"groups: got {groups}, expected 2 to {len(labels)}, the number of classes")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
-from torchvision.models.resnet import conv1x1, conv3x3
 
 from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES, check_size, scaled
+from moosearch.models.blocks import conv1x1, conv3x3
 from moosearch.registry import Count, Positive, late
 
 Stem = Literal["cifar", "imagenet"]

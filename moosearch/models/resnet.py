@@ -1,12 +1,12 @@
-"""Residual networks that activate after the sum, on torchvision's blocks."""
+"""Residual networks that activate after the sum."""
 
 from dataclasses import dataclass
 
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from moosearch.models.activation import SHARPNESS, Activated, Activation
 from moosearch.models.architecture import ARCHITECTURES
+from moosearch.models.blocks import BasicBlock, Bottleneck
 from moosearch.models.residual import ImageNetFamily, residual_trunk
 from moosearch.registry import Count, Positive, late
 

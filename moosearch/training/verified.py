@@ -8,7 +8,6 @@ import pydantic
 from moosearch.evaluation import Sense
 from moosearch.registry import NonNegative
 from moosearch.training.objectives import OBJECTIVES, Kind, Subject
-from moosearch.verify import Effort, Piecewise, certify, points
 
 
 @OBJECTIVES.register("verified_fraction")
@@ -36,6 +35,8 @@ class VerifiedFraction:
 
     def measure(self, subject: Subject) -> float:
         """Return a fraction in [0, 1]."""
+        from moosearch.verify import Effort, Piecewise, certify, points  # brings SciPy's sparse matrices
+
         effort = Effort(time_limit=self.time_limit) if self.time_limit else Effort(complete=False)
         network = Piecewise.of(subject.net.deployed(), subject.shape)
         asked = points(subject.images.first(self.images))

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from moosearch.errors import SpecError
+from moosearch.models.blocks import BasicBlock, Bottleneck
 from moosearch.models.preact import PreActResNet18, WideResNet
 from moosearch.models.residual import PreActBlock
 from moosearch.models.resnet import ResNet18, ResNet50, SmallResNet
