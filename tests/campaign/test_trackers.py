@@ -169,8 +169,8 @@ def test_a_failed_candidate_is_a_failed_run(finished, tmp_path):
 
 
 def test_a_missing_library_is_said_before_anything_starts(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(tracker.importlib.util, "find_spec", lambda _: None)
     for name in TRACKERS:
+        monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(CampaignError, match=rf"pip install 'moosearch\[{name}\]'"):
             moosearch.search(tiny(), out=tmp_path / name, overrides=[f"campaign.trackers=[{name}]"])
         assert not (tmp_path / name).exists()
