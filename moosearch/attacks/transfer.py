@@ -15,7 +15,7 @@ from moosearch.attacks.seeker import RowSeeker
 from moosearch.data.tasks import Labels
 from moosearch.errors import ExportError, SpecError
 from moosearch.models.exported import load_exported, signature
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import fast_twin
 from moosearch.models.network import RobustNet
 
 
@@ -76,7 +76,7 @@ class Transfer(RowSeeker):
         with torch.no_grad():
             self.check(classes=net(x[:1]).shape[1], shape=tuple(x.shape[1:]))
         written = (self._folder / "weights.safetensors").stat().st_mtime_ns
-        surrogate = _surrogate(self._folder, written, x.device)
+        surrogate = _surrogate(self._folder, written, tuple(x.shape[1:]), x.device)
         return perturb(self.attack, surrogate, x.float(), labels[:1], generator=generator)[rows].to(x.dtype)
 
     @property
@@ -85,6 +85,6 @@ class Transfer(RowSeeker):
 
 
 @lru_cache(maxsize=4)
-def _surrogate(folder: Path, _written: int, device: torch.device) -> RobustNet:
+def _surrogate(folder: Path, _written: int, shape: tuple[int, ...], device: torch.device) -> RobustNet:
     """Load a surrogate once for each version of it."""
-    return FrozenTwin(load_exported(folder).to(device), memory_format=torch.channels_last)
+    return fast_twin(load_exported(folder).to(device), shape)

@@ -170,7 +170,7 @@ def judge_int8(
         return _classes(int8, x) == y
 
     net.eval()
-    twin = twin_of(net)
+    twin = twin_of(net, val)
     same, right = [], []
     with torch.no_grad():
         for part in val.batches(batch_size(val)):

@@ -54,7 +54,7 @@ def features(
         progress: Is told how far it is, in images.
     """
     net.eval()
-    twin, natural, adversarial, done = twin_of(net), [], [], 0
+    twin, natural, adversarial, done = twin_of(net, images), [], [], 0
     for number, batch in enumerate(images.batches(batch_size(images))):
         generator = torch_generator(derive_seed(seed, f"alignment {number}, {attack!r}"), batch.x.device)
         x_adv = perturb(attack, twin, batch.x, labels_of(tasks, batch.y), generator=generator)
@@ -91,7 +91,12 @@ def alignment(natural: Tensor, adversarial: Tensor, y: Tensor, classes: int) -> 
     same = torch.eye(classes, dtype=torch.bool, device=y.device)
     return Alignment(
         float(own.mean()),
-        float(sums[same].sum() / pairs[same].sum()),
-        float(sums[~same].sum() / pairs[~same].sum()),
-        sums / pairs,
+        float(_means(sums[same].sum(), pairs[same].sum())),
+        float(_means(sums[~same].sum(), pairs[~same].sum())),
+        _means(sums, pairs),
     )
+
+
+def _means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Divide; NaN where nothing was summed, also where rounding left something of it."""
+    return torch.where(counts > 0, sums / counts, torch.nan)

@@ -65,7 +65,7 @@ def by_radius(
         (N,) int64 in [0, len(radii)]: the image withstands radius number k where it is larger than k.
     """
     net.eval()
-    twin, size, counts = twin_of(net), batch_size(images), []
+    twin, size, counts = twin_of(net, images), batch_size(images), []
     for number, batch in enumerate(images.batches(size)):
         labels, count = labels_of(tasks, batch.y), torch.zeros_like(batch.y)
         left = correct_clean(net, batch).nonzero().squeeze(1)
@@ -116,7 +116,7 @@ def by_steps(
     """
     net.eval()
     attack = replace(attack, steps=steps[-1], restarts=1)
-    twin, size, counts = twin_of(net), batch_size(images), []
+    twin, size, counts = twin_of(net, images), batch_size(images), []
     for number, batch in enumerate(images.batches(size)):
         labels, count = labels_of(tasks, batch.y), torch.zeros_like(batch.y)
         generator = attack_generator(seed, number, attack, batch.x.device)

@@ -152,7 +152,7 @@ def score_under(
     Returns:
         N images again: those that were wrong as they are were left as they are.
     """
-    size, twin, done = batch or batch_size(images), twin_of(net), 0
+    size, twin, done = batch or batch_size(images), twin_of(net, images), 0
     right, score, total = clean.right.clone(), clean.score.clone(), int(clean.right.sum())
     for number, part in enumerate(images.batches(size)):
         here = slice(number * size, number * size + len(part))

@@ -82,7 +82,7 @@ def gallery(
         EvaluationError: No image is classified rightly.
     """
     net.eval()
-    twin, classes = twin_of(net), tasks[0].size
+    twin, classes = twin_of(net, images), tasks[0].size
     pool = next(images.batches(batch_size(images)))
     labels, x_adv = labels_of(tasks, pool.y), pool.x.clone()
     generator = torch_generator(derive_seed(seed, f"gallery, {attack!r}"), pool.x.device)

@@ -151,7 +151,7 @@ def checks(
         What each check found, by name.
     """
     net.eval()
-    twin, used = twin_of(net), images.first(most)
+    twin, used = twin_of(net, images), images.first(most)
     black_boxes: dict[str, Attack] = {}
     if tasks[0].top == 1:  # Square knows of one label an image
         black_boxes["black_box"] = Square(threat.eps, threat.norm, queries=QUERIES)

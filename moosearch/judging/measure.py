@@ -15,7 +15,7 @@ from moosearch.attacks import Attack, AttackWarning, seek
 from moosearch.data import Split, Task, labels_of, rightly_classified
 from moosearch.errors import DivergedError
 from moosearch.models import RobustNet
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import FrozenTwin, fast_twin
 from moosearch.seeding import derive_seed, torch_generator
 
 BATCH = 512
@@ -72,7 +72,7 @@ def correct_under(
         (N,) booleans.
     """
     net.eval()
-    return withstood(partial(_right, net), twin_of(net), images, tasks, attacks, seed=seed)
+    return withstood(partial(_right, net), twin_of(net, images), images, tasks, attacks, seed=seed)
 
 
 def withstood(
@@ -208,7 +208,7 @@ def judgments(
     """Judge as `judge` does, and yield what is known before the first attack and after each one."""
     size = batch or batch_size(images)
     clean = correct_clean(net, images, batch=size)
-    judgment, twin = Judgment(clean), twin_of(net)
+    judgment, twin = Judgment(clean), twin_of(net, images)
     yield judgment
     for name, attack in attacks.items():
         told = partial(progress or unheard, name)
@@ -288,12 +288,16 @@ def averaged(net: RobustNet) -> Iterator[None]:
         net.draws = before
 
 
-def twin_of(net: RobustNet) -> FrozenTwin:
+def twin_of(net: RobustNet, images: Split) -> FrozenTwin:
     """Return the network as attacks meet it: in float32, faster, `averaged`, and the same up to rounding.
 
     Whether an image fools is always asked of the network itself.
+
+    Args:
+        net: The network.
+        images: What is attacked, on the network's device.
     """
-    twin = FrozenTwin(net, memory_format=torch.channels_last)
+    twin = fast_twin(net, tuple(images.x.shape[1:]))
     twin.draws = DRAWS if net.random else twin.draws
     return twin
 

@@ -24,6 +24,9 @@ Both get the same operands, so rounding alone differs: the result's, 2^-24 or 2^
 float32, some 1e-5 of the root mean square for a million terms. A wrong kernel is off by as much as that.
 """
 
+CHECKED_IMAGES = 8
+"""Images on which passes are checked, at most: which kernel runs hardly depends on them."""
+
 CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
 CHECKED = frozenset({*CONVOLUTIONS, aten.addmm.default, aten.mm.default, aten.bmm.default})
 """Operators whose kernels are oneDNN's, cuDNN's or another library's."""

@@ -16,7 +16,7 @@ from moosearch.errors import DivergedError
 from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
 from moosearch.models.frozen import FrozenTwin
-from moosearch.models.kernels import fault
+from moosearch.models.kernels import CHECKED_IMAGES, fault
 from moosearch.models.parts import Still
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 from moosearch.training.numerics import Numerics
@@ -26,9 +26,6 @@ from moosearch.training.spec import CandidateSpec
 from moosearch.training.state import Tree
 
 State = dict[str, Tensor]
-
-CHECKED_IMAGES = 8
-"""Images on which a machine's kernels are checked, at most: which kernel runs hardly depends on them."""
 
 
 @dataclass(frozen=True)

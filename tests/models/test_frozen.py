@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from moosearch.data.tasks import Task
-from moosearch.models import ARCHITECTURES, RobustNet, build_network
+from moosearch.models import ARCHITECTURES, RobustNet, build_network, frozen
 from moosearch.models.first_layer import FirstConv
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import FrozenTwin, fast_twin
 from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import SmallResNet
 from moosearch.registry import build
@@ -222,3 +222,20 @@ def test_first_convolution_of_one_channel_is_replaced_and_followed():
 def test_other_first_convolutions_stay(options):
     assert not FirstConv.fits(nn.Conv2d(1, 3, 3, **options))
     assert not FirstConv.fits(nn.Conv2d(3, 3, 3, padding=1))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_network_is_attacked_in_a_layout_that_the_machine_computes_rightly(monkeypatch, wrong):
+    """A wrong gradient would make an attack weak, and the network look robust."""
+
+    def fault(run):
+        run()  # what is checked can be run
+        return "a kernel is wrong" if wrong else ""
+
+    monkeypatch.setattr(frozen, "fault", fault)
+    net = trained(SmallResNet(width=4), (1, 8, 8))
+    twin = fast_twin(net, (1, 8, 8))
+    weights = [m.weight for m in twin.trunk.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert weights
+    assert all(w.is_contiguous(memory_format=torch.channels_last) == (not wrong) for w in weights)
+    assert all(w.is_contiguous() == wrong for w in weights)
