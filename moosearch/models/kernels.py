@@ -120,17 +120,15 @@ def _verdict(func: Any, operands: tuple[Any, ...], named: tuple[tuple[str, Any],
 
 
 def kills(func: Any, operands: Sequence[Any]) -> bool:
-    """Whether a convolution has a shape that is known to write past its memory; see `subsampled`.
+    """Whether a convolution has a shape and a layout that are known to write past memory; see `subsampled`.
 
     Args:
         func: One of `CONVOLUTIONS`.
         operands: What describes its operands.
     """
-    weight, stride, padding = (
-        operands[place] for place in ((2, 4, 5) if func == CONVOLUTIONS[1] else (1, 3, 4))
-    )
-    single = all(side == 1 for side in weight.size[2:])
-    return weight.device.type == "cpu" and single and max(stride) > 1 and max(padding) == 0
+    image, weight, _, stride, padding = operands[1:6] if func == CONVOLUTIONS[1] else operands[:5]
+    single = all(side == 1 for side in weight.size[2:]) and max(stride) > 1 and max(padding) == 0
+    return single and weight.device.type == "cpu" and not (image.plain and weight.plain)
 
 
 def agree(found: Tensor, expected: Tensor, tolerance: float) -> bool:
