@@ -13,7 +13,7 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, Holder
 from moosearch.campaign.now import Now, RunningJob, read_now, shown
-from moosearch.campaign.tables import hypervolume_table
+from moosearch.campaign.tables import hypervolumes
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front
 
@@ -244,7 +244,7 @@ def read_status(campaign: Campaign, at: datetime | None = None) -> Status:
         ),
         pace=pace,
         left=left,
-        history=tuple(_history(evaluations, campaign)),
+        history=tuple(hypervolumes(evaluations, header)),
         best={o.key: _best(front, o.key) for o in header.objectives if front.members},
         confirmation=confirmation,
     )
@@ -316,11 +316,6 @@ def _nodes(
             )
         )
     return tuple(rows)
-
-
-def _history(evaluations: Sequence[Evaluation], campaign: Campaign) -> list[dict[str, Any]]:
-    table = hypervolume_table(evaluations, campaign.header)
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _best(front: Front, key: str) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
@@ -13,6 +12,9 @@ from moosearch.campaign.ledger import Header, Ledger
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front
 from moosearch.pareto.front import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_tables(folder: CampaignFolder, ledger: Ledger) -> None:
@@ -31,7 +33,7 @@ def write_tables(folder: CampaignFolder, ledger: Ledger) -> None:
         write_atomically(path, table.to_csv(index=False))
 
 
-def candidates_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+def candidates_table(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":
     """Return a row a candidate: generation, status, objectives, genes, seconds, reason of failure."""
     table = to_frame(evaluations)
     table.insert(1, "generation", [e.generation for e in evaluations])
@@ -43,7 +45,15 @@ def candidates_table(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     return table
 
 
-def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> pd.DataFrame:
+def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> "pd.DataFrame":
+    """Return `hypervolumes` as a table."""
+    import pandas as pd
+
+    columns = ["generation", "evaluations", "failed", "front", "hypervolume"]
+    return pd.DataFrame(hypervolumes(evaluations, header), columns=columns)
+
+
+def hypervolumes(evaluations: Sequence[Evaluation], header: Header) -> list[dict[str, Any]]:
     """Return a row a generation: evaluations so far, size of the front, hypervolume in [0, 1]."""
     rows = []
     for generation in sorted({e.generation for e in evaluations}):
@@ -58,10 +68,10 @@ def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> pd.D
                 "hypervolume": front.hypervolume(),
             }
         )
-    return pd.DataFrame(rows, columns=["generation", "evaluations", "failed", "front", "hypervolume"])
+    return rows
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a frame as plain data; NaN is None."""
     return [{str(key): plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
 

@@ -87,8 +87,9 @@ def front(
         typer.echo(json.dumps(rows, indent=2))
     else:
         out.print(front_table(campaign, shown))
-        if campaign.confirmation is not None:
-            for line in doubts(campaign.confirmation, {e.candidate.id for e in shown}):
+        confirmation = campaign.confirmation
+        if confirmation is not None:
+            for line in doubts(confirmation, {e.candidate.id for e in shown}):
                 out.print(line)
     if plot:
         for path in campaign.plot():
@@ -138,8 +139,9 @@ def decide(
         return
     for table in choice_tables(campaign, shown, choices):
         out.print(table)
-    if campaign.confirmation is not None:
-        for line in doubts(campaign.confirmation, {choice.evaluation.candidate.id for choice in choices}):
+    confirmation = campaign.confirmation
+    if confirmation is not None:
+        for line in doubts(confirmation, {choice.evaluation.candidate.id for choice in choices}):
             out.print(line)
 
 
