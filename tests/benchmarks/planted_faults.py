@@ -1,10 +1,11 @@
 """Plant faults one at a time, and see that the tests find each of them: do so after tests were made faster.
 
-    python tests/benchmarks/planted_faults.py [FAULT...] [--everything] [--write]
+    python tests/benchmarks/planted_faults.py [FAULT...] [--everything | --recorded] [--write]
 
 Every fault is planted in a copy of the repository. The tests that should find it are run there as `make test`
 runs them, without the slow ones, up to the first that fails; ``--everything`` runs the tests of the other
-modules too. A fault that nothing finds is an error.
+modules too, and ``--recorded`` those alone that found the faults before. It is an error where nothing finds a
+fault, and where what finds it fails without it.
 """
 
 import argparse
@@ -182,23 +183,34 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("faults", nargs="*", help=f"some of {', '.join(FAULTS)}; all where none is named")
-    parser.add_argument("--everything", action="store_true", help="run all tests, whatever they are about")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--everything", action="store_true", help="run all tests, whatever they are about")
+    which.add_argument("--recorded", action="store_true", help="run the tests in the table alone")
     parser.add_argument("--root", type=Path, default=ROOT, help="another checkout, such as one of before")
     parser.add_argument("--options", nargs="*", default=list(OPTIONS), help="of pytest; none for all tests")
     parser.add_argument("--write", action="store_true", help=f"write {TABLE.relative_to(ROOT)}")
     given = parser.parse_args()
     if unknown := set(given.faults) - FAULTS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    known = pd.read_csv(TABLE, index_col="fault")["found_by"] if given.recorded else {}
     rows = []
     for name in given.faults or FAULTS:
         fault, begin = FAULTS[name], time.monotonic()
+        tests = [] if given.everything else [known[name]] if given.recorded else fault.tests.split()
         with tempfile.TemporaryDirectory() as folder:
             copy(given.root, Path(folder))
             plant(fault, Path(folder))
-            found = finder([] if given.everything else fault.tests.split(), given.options, Path(folder))
+            found = finder(tests, given.options, Path(folder))
         row = {"fault": name, "file": fault.file, "breaks": fault.breaks, "found_by": found}
         print(f"{name}: {found or 'NOT FOUND'} ({time.monotonic() - begin:.0f} s)", flush=True)
         rows.append(row)
+    finders = sorted({row["found_by"] for row in rows} - {""})
+    with tempfile.TemporaryDirectory() as folder:
+        copy(given.root, Path(folder))
+        if lying := finder(finders, given.options, Path(folder)) if finders else "":
+            print(f"{lying} fails without a fault too")
+            return 1
+    print(f"{len(finders)} tests find them, and pass without them")
     if given.write:
         pd.DataFrame(rows).to_csv(TABLE, index=False)
     return 0 if all(row["found_by"] for row in rows) else 1

@@ -17,7 +17,8 @@ from moosearch.evaluators.ray_pool import RayPool
 from moosearch.space.files import Document, override
 
 
-def test_launch_inspect_export(cli, tiny_file, tmp_path, without_programs):
+@pytest.mark.usefixtures("without_programs")
+def test_launch_inspect_export(cli, tiny_file, tmp_path):
     folder = tmp_path / "campaign"
     code, out, _ = cli("search", tiny_file, "--out", folder)
     assert code == 0
@@ -56,7 +57,8 @@ def test_launch_inspect_export(cli, tiny_file, tmp_path, without_programs):
     assert "campaign.seed is 3 there and 4 here" in err
 
 
-def test_confirm_front_status_export(cli, finished, tmp_path, without_programs):
+@pytest.mark.usefixtures("cheap_checks", "without_programs")
+def test_confirm_front_status_export(cli, finished, tmp_path):
     folder = shutil.copytree(finished.folder.root, tmp_path / "c")
     before = (folder / "front.csv").read_bytes()
     rules = ["--pick", "knee", "--pick", "best:clean_accuracy"]
