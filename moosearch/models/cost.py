@@ -9,28 +9,44 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
-from torch.utils.module_tracker import ModuleTracker
+from torch.utils.flop_counter import flop_registry
 
 from moosearch.models.blank import blank
 
 
-def flop_counter() -> FlopCounterMode:
-    """Return torch's counter, which counts what runs in its context; it does not say in which layer.
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the floating-point operations that run in its context, by torch's formulas.
 
-    It would hook the modules to know, and `torch.autograd.grad` for what goes into one fails with its hooks.
+    torch's own `FlopCounterMode` hooks modules to say where they run, and `torch.autograd.grad` for what goes
+    into one fails with its hooks; and it imports torch's compiler, which takes a second.
+
+    Attributes:
+        total: Operations so far: of convolutions, matrix products and attention.
     """
-    counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _Nowhere()
-    return counter
 
+    total: int
 
-class _Nowhere(ModuleTracker):
-    def __enter__(self) -> "_Nowhere":
+    def __init__(self) -> None:
+        """Start at 0."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __enter__(self) -> "FlopCounter":
+        super().__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Leave no hooks: none were put."""
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the compiler is imported, to be kept off a mode that it never sees
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=returned))
+        return returned
 
 
 def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -48,9 +64,9 @@ def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
     image = torch.zeros(1, *shape, device=device)
     # On meta torch would compose batch normalization, which is free, of many parts, and import its compiler.
     shapes_alone = blank("meta") if device.type == "meta" else contextlib.nullcontext()
-    with torch.no_grad(), shapes_alone, flop_counter() as counter:
+    with torch.no_grad(), shapes_alone, FlopCounter() as counter:
         network(image)
-    return int(counter.get_total_flops())
+    return counter.total
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -22,7 +22,7 @@ from moosearch.attacks.gradient import NoAttack
 from moosearch.data import Split, Task
 from moosearch.models import Architecture, DefenseSpec, RobustNet, build_network
 from moosearch.models.blank import blank
-from moosearch.models.cost import flop_counter
+from moosearch.models.cost import FlopCounter
 from moosearch.models.defenses.defense import NoDenoiser
 from moosearch.registry import to_tree
 from moosearch.training.numerics import NumericsSpec
@@ -162,9 +162,9 @@ def _step(spec: CandidateSpec, size: int, features: int) -> tuple["Counter[Way]"
     x = torch.rand(size, *spec.dataset.shape, generator=torch.Generator().manual_seed(0))
     y = torch.arange(size) % spec.dataset.tasks[0].size
     trainer = Trainer(light, Split(x, y), seed=0)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         trainer.step(x, y)
-    return book.passes, int(counter.get_total_flops())
+    return book.passes, counter.total
 
 
 class Trunk(NamedTuple):
@@ -217,25 +217,25 @@ def price(way: Way, trunk: Trunk) -> int:
     net, images = trunk.build().trunk, 2
     net.requires_grad_(way.to_weights)
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=way.to_images)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         y = net(x)
-        forward = int(counter.get_total_flops())
+        forward = counter.total
         if way == FORWARD:
             return forward // images
         y.backward(torch.ones_like(y))
-        return (int(counter.get_total_flops()) - forward) // images
+        return (counter.total - forward) // images
 
 
 def _through_slope(trunk: Trunk) -> int:
     """Count backward through the gradient for an image and through the features, together."""
     net, images = trunk.build().trunk, 2
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=True)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         y = net(x)
         (slope,) = torch.autograd.grad(y, x, torch.ones_like(y).requires_grad_(), create_graph=True)
-        before = int(counter.get_total_flops())
+        before = counter.total
         (slope.sum() + y.sum()).backward()
-        return (int(counter.get_total_flops()) - before) // images
+        return (counter.total - before) // images
 
 
 class Book:

@@ -3,6 +3,7 @@ from typing import Annotated
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from moosearch.data.digits import Digits
 from moosearch.models import (
@@ -13,7 +14,7 @@ from moosearch.models import (
     count_parameters,
     peak_memory,
 )
-from moosearch.models.cost import flop_counter
+from moosearch.models.cost import FlopCounter
 from moosearch.models.lenet import LeNet
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build
@@ -123,6 +124,31 @@ def test_peak_memory_is_within_what_a_gpu_allocates():
 
 def test_operations_are_counted_through_gradients_of_leaves():
     layer, x = nn.Linear(8, 2), torch.zeros(3, 8, requires_grad=True)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         torch.autograd.grad(layer(x).sum(), x)
-    assert counter.get_total_flops() == 2 * 2 * 3 * 8 * 2
+    assert counter.total == 2 * 2 * 3 * 8 * 2
+
+
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+def test_flops_of_a_training_step_are_those_of_torchs_own_counter(architecture):
+    shape = (3, 64, 64) if architecture == "alexnet" else (3, 16, 16)
+    spec = build(Annotated[Architecture, ARCHITECTURES], {"name": architecture})
+    net, x = build_network(spec, shape, TASKS, seed=0), torch.zeros(2, *shape)
+
+    def step():
+        net(x).sum().backward()
+
+    with FlopCounterMode(display=False) as theirs:
+        step()
+    with FlopCounter() as ours:
+        step()
+    assert ours.total == theirs.get_total_flops() > 0
+
+
+def test_flops_of_attention_are_those_of_torchs_own_counter():
+    q = torch.zeros(2, 4, 16, 8)
+    with FlopCounterMode(display=False) as theirs:
+        nn.functional.scaled_dot_product_attention(q, q, q)
+    with FlopCounter() as ours:
+        nn.functional.scaled_dot_product_attention(q, q, q)
+    assert ours.total == theirs.get_total_flops() > 0

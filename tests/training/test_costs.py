@@ -10,7 +10,7 @@ from moosearch.data import Split
 from moosearch.data.digits import Digits
 from moosearch.errors import SpecError
 from moosearch.models import build_network
-from moosearch.models.cost import flop_counter
+from moosearch.models.cost import FlopCounter
 from moosearch.models.lenet import LeNet
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.models.timing import Measured
@@ -117,9 +117,9 @@ def real_step(spec, size):
     """Count a real step."""
     x, y = torch.rand(size, *spec.dataset.shape), torch.arange(size) % 10
     trainer = Trainer(spec, Split(x, y), seed=0)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         trainer.step(x, y)
-    return counter.get_total_flops()
+    return counter.total
 
 
 PGD = {"name": "pgd", "steps": 3}
