@@ -21,6 +21,7 @@ from moosearch.campaign.order import Ask, Order
 from moosearch.campaign.plan import make_plan
 from moosearch.campaign.run import run
 from moosearch.campaign.stop import Stop
+from moosearch.campaign.storage import JOURNAL
 from moosearch.errors import CampaignError, Place, Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import EVALUATORS, Outcome
@@ -116,7 +117,7 @@ def trained(monkeypatch):
 def plan(tiny):
     budget = {"population": POPULATION, "generations": GENERATIONS}
     data = tiny()
-    data["campaign"] |= {"name": "tiny", "algorithm": "steady_nsga2", "budget": budget}
+    data["campaign"] |= {"name": "tiny", "algorithm": "steady_nsga2", "budget": budget, "storage": JOURNAL}
     return make_plan(Document(data, Place()))
 
 
@@ -149,15 +150,16 @@ def test_one_worker_asks_after_every_tell(undisturbed):
     assert moosearch.Campaign(undisturbed.root).finished
 
 
+@pytest.mark.parametrize("storage", [pytest.param("", marks=pytest.mark.slow), JOURNAL])
 def test_a_run_that_dies_after_every_candidate_equals_an_undisturbed_one(
-    plan, tmp_path, trained, undisturbed
+    plan, tmp_path, trained, undisturbed, storage
 ):
-    folder = CampaignFolder(tmp_path / "killed")
+    plan, folder = at(plan, ONE, storage=storage), CampaignFolder(tmp_path / "killed")
     for count in range(1, BUDGET + 1):
         with pytest.raises(DeathError):
-            run(at(plan, ONE), folder, DieAfter(1))
+            run(plan, folder, DieAfter(1))
         assert len(trained) == count
-    run(at(plan, ONE), folder)
+    run(plan, folder)
     assert rows(folder) == rows(undisturbed)
     assert max(Counter(trained).values()) == 1
     assert folder.front.read_text() == undisturbed.front.read_text()
@@ -378,6 +380,7 @@ def test_a_replay_goes_on(plan, tmp_path, trained, how, after):
 
 
 def test_what_cannot_be_replayed_is_refused(plan, tmp_path, trained):
+    plan = at(plan, storage="")  # as a replay's is
     folder, other = CampaignFolder(tmp_path / "c"), CampaignFolder(tmp_path / "other")
     with pytest.raises(DeathError):
         run(at(plan, Jumbled(2)), folder, DieAfter(6))
