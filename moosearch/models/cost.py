@@ -14,6 +14,15 @@ from torch.utils.flop_counter import flop_registry
 from moosearch.models.blank import blank
 
 
+aten = torch.ops.aten
+FORMULAS: Mapping[Any, Any] = {
+    **flop_registry,
+    # torch counts it on a GPU, and its parts where there are no numbers, but not on a CPU.
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+}
+"""What an operator computes, by operator."""
+
+
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the floating-point operations that run in its context, by torch's formulas.
 
@@ -43,7 +52,7 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         returned = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
             self.total += int(formula(*args, **(kwargs or {}), out_val=returned))
         return returned

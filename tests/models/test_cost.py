@@ -14,10 +14,12 @@ from moosearch.models import (
     count_parameters,
     peak_memory,
 )
+from moosearch.models.blank import blank
 from moosearch.models.cost import FlopCounter
 from moosearch.models.lenet import LeNet
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build
+from moosearch.training import CandidateSpec
 
 TASKS = Digits(auxiliary=("odd_even", "prime_composite")).tasks
 
@@ -143,3 +145,21 @@ def test_flops_of_a_training_step_are_those_of_torchs_own_counter(architecture):
     with FlopCounter() as ours:
         step()
     assert ours.total == theirs.get_total_flops() > 0
+
+
+@pytest.mark.parametrize("denoiser", ["gaussian", "embedded_gaussian"])
+def test_attention_costs_the_same_on_every_device(denoiser):
+    """A campaign's reference point is counted without numbers, its candidates on their device."""
+    spec = build(
+        CandidateSpec,
+        {
+            "dataset": "digits",
+            "architecture": {"name": "small_cnn", "width": 4, "depth": 2},
+            "defenses": {"denoise": {"name": denoiser, "after": [1]}},
+        },
+    )
+    with blank("meta"):
+        nowhere = spec.build_network(0).deployed()
+    here = spec.build_network(0).deployed()
+    attention = 2 * 2 * 64 * 64 * 4  # two products of 64 pixels with 64 pixels, over 4 channels
+    assert count_flops(here, (1, 8, 8)) == count_flops(nowhere, (1, 8, 8)) >= attention
