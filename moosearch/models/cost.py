@@ -13,7 +13,6 @@ from torch.utils.flop_counter import flop_registry
 
 from moosearch.models.blank import blank
 
-
 aten = torch.ops.aten
 FORMULAS: Mapping[Any, Any] = {
     **flop_registry,
