@@ -17,6 +17,9 @@ from moosearch.space.files import Document, dump, load
 ROOT = Path(__file__).resolve().parents[1]
 
 
+LARGE = ("rarmo_cifar10", "rarmo_svhn")  # planning them takes long, and the third of them is alike
+
+
 def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
 
@@ -40,7 +43,13 @@ def test_the_spaces_in_readme_are_valid():
     assert [len(plan.space.genes()) for plan in plans] == [8, 9]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "search_spaces").rglob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=pytest.mark.slow if path.stem in LARGE else [])
+        for path in sorted((ROOT / "search_spaces").rglob("*.yaml"))
+    ],
+)
 def test_shipped_spaces_are_valid(path):
     plan = make_plan(load(path))
     assert plan.campaign.name == path.stem
