@@ -1,6 +1,7 @@
 """What the corners of a space cost: the dearest of them tells where the reference point of a cost lies."""
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,10 @@ class Cost:
     objective: Objective
     place: Place
     known: bool
+
+
+SMALL_IMAGE, SMALL_NETWORK = 3 * 16 * 16, 2**20
+"""Numbers of an image, and parameters of a network, up to which a forward pass takes next to no time."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,16 @@ class Corner:
         return Subject(net, None, spec.dataset.tasks, spec.dataset.shape, 0, spec, images, rough=rough)
 
 
+def _built(corner: Corner, place: Place) -> RobustNet:
+    """Build a network to be counted: with numbers where it is small, which is the faster way.
+
+    torch computes shapes on ``meta`` by rules in Python, and imports its compiler for that.
+    """
+    net = corner.build(place, "meta")
+    small = math.prod(corner.spec.dataset.shape) <= SMALL_IMAGE and count_parameters(net) <= SMALL_NETWORK
+    return corner.build(place, "cpu") if small else net
+
+
 class Corners:
     """The corners of a space, of which every network was built."""
 
@@ -105,7 +120,7 @@ class Corners:
         self._corners, self._place = corners, place
         self._device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
         self._networks = _first(corners, lambda corner: corner.network)
-        self._nets = {corner.network: corner.build(place, "meta") for corner in self._networks}
+        self._nets = {corner.network: _built(corner, place) for corner in self._networks}
 
     def __len__(self) -> int:
         """Return the number of corners."""

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from moosearch.models.blank import blank
+from moosearch.models.watcher import Watcher
 
 aten = torch.ops.aten
 FORMULAS: Mapping[Any, Any] = {
@@ -22,11 +22,11 @@ FORMULAS: Mapping[Any, Any] = {
 """What an operator computes, by operator."""
 
 
-class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FlopCounter(Watcher):
     """Counts the floating-point operations that run in its context, by torch's formulas.
 
     torch's own `FlopCounterMode` hooks modules to say where they run, and `torch.autograd.grad` for what goes
-    into one fails with its hooks; and it imports torch's compiler, which takes a second.
+    into one fails with its hooks; and it imports torch's compiler.
 
     Attributes:
         total: Operations so far: of convolutions, matrix products and attention.
@@ -42,10 +42,6 @@ class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __enter__(self) -> "FlopCounter":
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else the compiler is imported, to be kept off a mode that it never sees
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -102,7 +98,7 @@ def peak_memory(network: nn.Module, shape: tuple[int, int, int], *, batch: int) 
     return peak
 
 
-class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Tensors(Watcher):
     """Watches the memory of what operators return.
 
     Attributes:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from moosearch.models.watcher import Watcher
 
 aten = torch.ops.aten
 
@@ -78,7 +79,7 @@ class _Operand(NamedTuple):
         return tensor.expand(self.size)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(Watcher):  # type: ignore[no-untyped-call]
     """Checks operators before they run."""
 
     def __torch_dispatch__(
