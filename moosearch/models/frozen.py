@@ -108,7 +108,7 @@ def fast_twin(net: RobustNet, shape: tuple[int, ...]) -> FrozenTwin:
         shape: (C, H, W) of the images.
     """
     twin = FrozenTwin(net, memory_format=torch.channels_last)
-    device = net.normalize.mean.device
+    device = next(net.parameters()).device
 
     def attack() -> None:
         x = torch.zeros(CHECKED_IMAGES, *shape, device=device, requires_grad=True)
