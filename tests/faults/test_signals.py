@@ -39,7 +39,7 @@ def test_ended_at_once_by(site, sent, code, options):
 @pytest.mark.parametrize(
     ("options", "group"),
     [
-        pytest.param((), False, id="serial"),
+        pytest.param((), False, id="serial", marks=pytest.mark.slow),
         pytest.param(RAY, True, id="ray, whole group", marks=long),
     ],
 )
