@@ -1,6 +1,7 @@
 """Attacks on a trained network: who is stronger than whom, and what other implementations of them say."""
 
 import warnings
+from statistics import fmean
 
 import pytest
 import torch
@@ -39,13 +40,17 @@ def test_stronger_attacks_leave_no_more_than_weaker_ones(victim, threat):
     assert auto > 0.05, "something is left to measure"
 
 
-def by_foolbox(attack, net, images, eps):
+STARTS = 4
+"""Random starts over which accuracies are averaged: on 200 images those of single ones differ by 0.01."""
+
+
+def by_foolbox(attack, net, images, eps, seed=0):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import foolbox
     model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         fooled = getattr(foolbox.attacks, attack[0])(**attack[1])(model, images.x, images.y, epsilons=eps)[2]
     return 1 - fooled.float().mean().item()
 
@@ -61,9 +66,11 @@ def test_ours_and_those_of_foolbox_leave_the_same_accuracy(victim, threat, kind)
     else:
         ours = Pgd(eps=eps, norm=norm, step=eps / 8, steps=40)
         theirs = (f"{prefix}PGD", {"abs_stepsize": eps / 8, "steps": 40, "random_start": True})
-    expected = by_foolbox(theirs, net, images, eps)
-    x_adv = perturb(ours, net, images.x, (images.y,), generator=torch_generator(0))
-    with torch.no_grad():
-        accuracy = (net(x_adv).argmax(dim=1) == images.y).float().mean().item()
-    assert 0.1 < expected < 0.9
-    assert accuracy == pytest.approx(expected, abs=0.01 + 1e-6)
+    expected, accuracy = [], []
+    for seed in range(STARTS if kind == "pgd" else 1):
+        expected.append(by_foolbox(theirs, net, images, eps, seed))
+        x_adv = perturb(ours, net, images.x, (images.y,), generator=torch_generator(seed))
+        with torch.no_grad():
+            accuracy.append((net(x_adv).argmax(dim=1) == images.y).float().mean().item())
+    assert 0.1 < fmean(expected) < 0.9
+    assert fmean(accuracy) == pytest.approx(fmean(expected), abs=0.015)
