@@ -17,13 +17,14 @@ from moosearch.space.files import Document, dump, load
 ROOT = Path(__file__).resolve().parents[1]
 
 
-LARGE = ("rarmo_cifar10", "rarmo_svhn")  # planning them takes long, and the third of them is alike
+LARGE = ("rarmo_mnist", "rarmo_cifar10", "rarmo_svhn")  # planning them times some 100 networks
 
 
 def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
     monkeypatch.chdir(tmp_path)

@@ -133,6 +133,7 @@ def test_tables(found):
     assert (heat[found.regions[first.image] == first.perturbed + 1] == first.eps[0]).all()
 
 
+@pytest.mark.slow
 def test_the_command(trained, cli, tmp_path):
     given = ["--layered", "--images", "2", "--bounds-only", "--tolerance", "0.2", "--deadline", "30"]
     code, out, err = cli("verify", trained.folder.root, *given, "--weights", "inner", "--cut", "sensitivity")

@@ -115,6 +115,7 @@ def assert_secret(folder):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_campaign_there_equals_one_in_the_folder(tiny, tmp_path, server, finished, cli, monkeypatch):
     root = tmp_path / "c"
     campaign = moosearch.search(tiny(), out=root, overrides=[*KEEP, f"campaign.storage={server.url()}"])

@@ -227,6 +227,7 @@ def test_files_of_weights_are_checked_by_their_length(finished, tmp_path):
     assert not is_whole_safetensors(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_confirmation_has_its_plan_and_its_trainings_again(finished, tmp_path, cli, monkeypatch):
     monkeypatch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
     monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save
 
 import moosearch
-from moosearch.algorithms import steady_nsga2
+from moosearch.algorithms.breeding import Breeder
 from moosearch.campaign import campaign as campaigns
 from moosearch.campaign.events import read_events
 from moosearch.campaign.folder import CampaignFolder
@@ -195,7 +195,15 @@ def test_a_death_between_two_writes_changes_nothing(
     assert not known & set(trained)
 
 
-@pytest.mark.parametrize(("workers", "after"), [(1, 1), (1, 6), (2, 5), (2, 11), (3, 4), (5, 2), (5, 8)])
+@pytest.mark.parametrize(
+    ("workers", "after"),
+    [
+        (1, 6),
+        (2, 5),
+        (5, 8),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in ((1, 1), (2, 11), (3, 4), (5, 2))),
+    ],
+)
 def test_other_workers_go_on_in_the_recorded_order(plan, tmp_path, trained, workers, after):
     folder = CampaignFolder(tmp_path / "killed")
     with pytest.raises(DeathError):
@@ -284,7 +292,7 @@ def test_what_another_version_recorded_is_refused(plan, tmp_path, trained, monke
     with pytest.raises(DeathError):
         run(at(plan, Jumbled(2)), folder, DieAfter(7))
     trained.clear()
-    monkeypatch.setattr(steady_nsga2.Breeder, "breed", lambda _: [])
+    monkeypatch.setattr(Breeder, "breed", lambda _: [])
     with pytest.raises(CampaignError, match=r"asks for \w{12} where it asked for \w{12}, candidate 5 of the"):
         run(at(plan, Jumbled(2)), folder)
     assert trained == []
@@ -464,6 +472,7 @@ def test_an_order_that_cannot_be_followed_is_refused(known, flying, message):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning:ray")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+@pytest.mark.slow
 def test_two_workers_on_ray_are_replayed_in_this_process(tiny, tmp_path):
     two = [
         "campaign.name=tiny",

@@ -191,6 +191,7 @@ def test_it_follows_what_is_written_meanwhile(folder, served):
     assert "resume" in json.loads(body)["reason"]
 
 
+@pytest.mark.slow
 def test_a_driver_and_readers_do_not_disturb_each_other(searched, served, tmp_path):
     folder = shutil.copytree(searched(""), tmp_path / "c")
     longer = shutil.copytree(searched(""), tmp_path / "longer")

@@ -62,6 +62,7 @@ def test_bounds_need_no_solver(monkeypatch):
     assert VerifiedFraction(eps=0.01).measure(subject) == 1
 
 
+@pytest.mark.slow
 def test_a_campaign_searches_and_confirms_it(tmp_path, cli):
     space = tmp_path / "space.yaml"
     space.write_text(SPACE)

@@ -38,7 +38,13 @@ def approaches():
     ("name", "seed"),
     [("pooled", 0), pytest.param("pooled", 1, marks=pytest.mark.slow), ("before", 0), ("before", 1)],
 )
-@pytest.mark.parametrize("approach", [a for _, a in approaches()], ids=[n for n, _ in approaches()])
+@pytest.mark.parametrize(
+    "approach",
+    [
+        pytest.param(a, id=n, marks=[] if n in ("naive", "fixed") else pytest.mark.slow)
+        for n, a in approaches()
+    ],
+)
 def test_neighborhoods_are_robust_and_no_layer_can_grow(name, seed, approach):
     asked = oracle(seed, name)
     weights = np.linspace(1, 0.2, asked.layers.count)
