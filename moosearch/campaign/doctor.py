@@ -394,6 +394,7 @@ def _asked(check: str, file: Path, *, quick: bool) -> Iterator[Check]:
     yield Check(check, "ok", f"{plan.campaign.name}: {file.name} is valid")
     for tracker in plan.campaign.trackers:
         tracker.check()
+    told: set[str] = set()
     for dataset in plan.datasets:
         name = type(dataset).__name__
         if quick:
@@ -411,4 +412,6 @@ def _asked(check: str, file: Path, *, quick: bool) -> Iterator[Check]:
         else:
             counts = (len(splits.train), len(splits.val), len(splits.test))
             found = "{}: {} images to train on, {} to validate, {} to test".format(name, *counts)
-            yield Check("data", "ok", found)
+            if found not in told:  # the same images with other auxiliary tasks
+                yield Check("data", "ok", found)
+            told.add(found)

@@ -19,7 +19,7 @@ def load_network(folder: CampaignFolder, evaluation: Evaluation, spec: Candidate
     if not path.is_file():
         raise ExportError(
             f"{path}: the weights are not there. Those of front members are kept, and of all candidates with "
-            "`keep: all` in the search space file; were they deleted by hand?"
+            f"`keep: all` in the search space file. Train them again by `moosearch resume {folder.root}`."
         )
     net = spec.build_network(seed=0)
     try:

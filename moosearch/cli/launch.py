@@ -1,5 +1,6 @@
 """Launch: search, resume, train."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,6 +115,7 @@ def train(
         out.print(f"failed: {evaluation.reason}", soft_wrap=True)
         raise typer.Exit(3)
     values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+    _say_of_kernels([evaluation])
     for constraint, violation in evaluation.violations.items():
         if violation > 0:
             out.print(f"constraint not met: {constraint}")
@@ -136,11 +138,23 @@ def _finish(campaign: Any) -> None:
         f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
         soft_wrap=True,
     )
+    _say_of_kernels(evaluations)
     if campaign.confirmation is not None:
         failed += print_confirmation(campaign)
         _say_of_which_front(campaign)
     if failed:
         raise typer.Exit(3)
+
+
+def _say_of_kernels(evaluations: Sequence[Any]) -> None:
+    """Say which candidates were trained otherwise than they asked for, since kernels are wrong here."""
+    faults = [fault for e in evaluations if (fault := e.provenance.get("fault"))]
+    if faults:
+        out.print(
+            f"{len(faults)} of {len(evaluations)} trained contiguous in float32, which is slower: on this "
+            f"machine a {faults[0]}",
+            soft_wrap=True,
+        )
 
 
 def _say_of_which_front(campaign: Any) -> None:

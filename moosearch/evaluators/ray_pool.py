@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import sys
 import time
 import traceback
 from collections import deque
@@ -16,7 +17,7 @@ import pydantic
 
 from moosearch.errors import CampaignError, EvaluatorLostError
 from moosearch.evaluation import Failure
-from moosearch.evaluators.devices import KEEP_VISIBLE, assigned_gpu
+from moosearch.evaluators.devices import KEEP_VISIBLE, assigned_gpu, check_cuda
 from moosearch.evaluators.evaluator import EVALUATORS, Event, Node, NodesChanged, Resources
 from moosearch.evaluators.faults import kind_of
 from moosearch.evaluators.gpu_share import Footprint, measure, sharing
@@ -78,11 +79,18 @@ class RayPool:
     def check(self, resources: Resources) -> None:
         """Check that an address, where there is one, answers, and that secrets are there.
 
+        Where this machine alone will do the work, it must have what a candidate asks for.
+
         Raises:
             CampaignError: It does not, or they are not.
         """
         filled(self.runtime_env)
         check_token()
+        ray = sys.modules.get("ray")
+        if not self.address and not (ray is not None and ray.is_initialized()):
+            _cores(resources)
+            if resources.kind == "cuda":
+                check_cuda()
         address = os.environ.get("RAY_ADDRESS", "auto") if self.address == "auto" else self.address
         place = parse(address) if address else None
         if place is not None and (why := silence(*place)):
@@ -122,14 +130,23 @@ class RayPool:
             return GivenCluster()
         if self.address:
             return JoinedCluster(self.address, filled(self.runtime_env))
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if resources.cpus > cores:
-            raise CampaignError(
-                f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
-            )
-        cpus = max(resources.cpus * (self.workers or 1), cores)
+        cpus = max(resources.cpus * (self.workers or 1), _cores(resources))
         sent = {"images": work.images, "weights": work.weights} if work is not None else {}
         return LocalCluster(cpus, resources.cpus, filled(self.runtime_env), **sent)
+
+
+def _cores(resources: Resources) -> int:
+    """Return how many CPU cores this process has.
+
+    Raises:
+        CampaignError: A candidate asks for more.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if resources.cpus > cores:
+        raise CampaignError(
+            f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
+        )
+    return cores
 
 
 def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[Event]:

@@ -46,8 +46,11 @@ class FlopCounter(Watcher):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        returned = func(*args, **(kwargs or {}))
         formula = FORMULAS.get(func._overloadpacket)
+        if formula is None and func._can_decompose():  # in inference mode layers come as a whole
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        returned = func(*args, **(kwargs or {}))
         if formula is not None:
             self.total += int(formula(*args, **(kwargs or {}), out_val=returned))
         return returned

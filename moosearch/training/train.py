@@ -1,7 +1,7 @@
 """Adversarial training of one candidate: perturb, one forward pass on each kind of image, loss, step."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -168,15 +168,13 @@ class Trainer:
         with Still([trunk]), torch.random.fork_rng(devices):
             with self.numerics.autocast():
                 features = trunk(x)
-            torch.autograd.grad(features.sum(), inputs, allow_unused=True)
+            _differentiate(features.sum(), inputs)
             if self.twin is not None:
-                torch.autograd.grad(self.twin.trunk(x).sum(), x, allow_unused=True)
+                _differentiate(self.twin.trunk(x).sum(), [x])
             if self.penalties:
                 with differentiated_twice():
-                    (slope,) = torch.autograd.grad(
-                        trunk(x).sum(), x, create_graph=True, materialize_grads=True
-                    )
-                    torch.autograd.grad(slope.square().sum(), inputs, allow_unused=True)
+                    slopes = _differentiate(trunk(x).sum(), [x], create_graph=True)
+                    _differentiate(sum(slope.square().sum() for slope in slopes), inputs)
 
     @property
     def judged(self) -> RobustNet:
@@ -333,6 +331,16 @@ class Trainer:
         net = self.judged.eval()
         right = correct_under(net, some, self.tasks, [judge], seed=derive_seed(self.seed, "validation"))
         return {"clean_accuracy": fraction(correct_clean(net, some)), "robust_accuracy": fraction(right)}
+
+
+def _differentiate(
+    total: Tensor | int, inputs: Sequence[Tensor], *, create_graph: bool = False
+) -> list[Tensor]:
+    """Return the gradients of what a number depends on; a trunk of a user's own may depend on nothing."""
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return []
+    found = torch.autograd.grad(total, inputs, create_graph=create_graph, allow_unused=True)
+    return [gradient for gradient in found if gradient is not None]
 
 
 class Training:

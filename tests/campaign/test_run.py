@@ -330,3 +330,15 @@ def test_more_cores_than_there_are_are_refused_at_once(tiny, tmp_path):
     overrides = ["campaign.name=t", "campaign.evaluator=ray", "campaign.resources.cpus=5000"]
     with pytest.raises(CampaignError, match="asks for 5000 CPUs"):
         moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+    assert not (tmp_path / "c").exists()  # the folder is free for the corrected command
+
+
+@pytest.mark.parametrize("evaluator", ["ray", "serial"])
+def test_a_gpu_that_is_not_there_is_refused_at_once(tiny, tmp_path, monkeypatch, evaluator):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    overrides = ["campaign.name=t", f"campaign.evaluator={evaluator}", "campaign.resources.device=cuda"]
+    with pytest.raises(
+        CampaignError, match="device: got cuda, and torch finds no GPU here: expected auto or"
+    ):
+        moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+    assert not (tmp_path / "c").exists()

@@ -163,3 +163,10 @@ def test_attention_costs_the_same_on_every_device(denoiser):
     here = spec.build_network(0).deployed()
     attention = 2 * 2 * 64 * 64 * 4  # two products of 64 pixels with 64 pixels, over 4 channels
     assert count_flops(here, (1, 8, 8)) == count_flops(nowhere, (1, 8, 8)) >= attention
+
+
+def test_layers_are_counted_in_inference_mode_too():
+    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+    with torch.inference_mode(), FlopCounter() as counter:
+        layers(torch.zeros(1, 1, 4, 4))
+    assert counter.total == 2 * 4 * 2 * 9 + 2 * 8 * 3

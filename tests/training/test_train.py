@@ -469,3 +469,15 @@ def test_natural_training_is_accurate_but_less_robust(measured):
     clean, robust = measured["natural"]
     assert clean > 0.85
     assert robust < measured["adversarial"][1] - 0.1
+
+
+def test_a_trunk_that_looks_at_nothing_can_be_checked(few):
+    """Its features depend neither on images nor on weights: there is nothing to differentiate."""
+
+    class Blind(nn.Module):
+        def forward(self, x):
+            return x.detach().flatten(1)
+
+    trainer = Trainer(spec(), few, seed=0)
+    trainer.net.trunk = Blind()
+    assert trainer._fault(len(few)) == ""

@@ -124,7 +124,7 @@ Page.start((data) => {
         { class: "pick", "data-id": all.id[row] },
         el("header", {}, el("span", { class: "id", text: all.id[row] }), badge(row), pinButton(row)),
         values(row),
-        command(`moosearch front ${data.folder} --pick ${rule}`),
+        command(`moosearch export ${data.folder} --pick ${rule}`),
       ),
     );
   }
