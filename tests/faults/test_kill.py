@@ -50,6 +50,7 @@ def test_kill_driver_of_a_steady_search(make_site):
     site.check()
 
 
+@pytest.mark.slow
 def test_a_long_candidate_goes_on_from_its_last_epoch(site):
     moment = Moment("epoch", 8, 20)  # the third of the second candidate
     driver = site.search()
