@@ -1,9 +1,9 @@
 """Whether this machine's kernels compute what they should: every convolution and matrix product that runs.
 
 Libraries choose another kernel for every shape, layout, precision and set of instructions, and some of them
-are wrong: they write past their memory, or return other numbers. What is contiguous and in float32 goes
-ways that everybody goes, and is trusted. All else is compared with contiguous float64, which none of the
-libraries for lower precision computes.
+are wrong: they write past their memory, or return other numbers. What is contiguous and in float32 uses
+the most common kernels, and is trusted. All else is compared with contiguous float64, which none of the
+libraries for lower precision computes. A kernel that is chosen for larger batches alone is not seen.
 """
 
 import functools
