@@ -1,9 +1,11 @@
 """Shared by all tests: one thread, a tiny space, the command line in this process, a finished campaign."""
 
 import datetime
+import hashlib
 import os
 import signal
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -52,11 +54,27 @@ candidate:
 
 
 def pytest_report_header():
-    return f"MOOSEARCH_TEST_DAY={os.environ['MOOSEARCH_TEST_DAY']} (decides which mutated files are tried)"
+    return f"MOOSEARCH_TEST_DAY={os.environ['MOOSEARCH_TEST_DAY']} (decides which `rotated` tests run today)"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests with Ray come first: they wait more than they work, and one process runs them all."""
+    """Make slow what has its turn on another day, and let tests with Ray come first.
+
+    Those wait more than they work, and one process runs them all.
+    """
+    day = datetime.date.fromisoformat(os.environ["MOOSEARCH_TEST_DAY"]).toordinal()
+    groups = defaultdict(list)
+    for item in items:
+        marker = item.get_closest_marker("rotated")
+        if marker and not item.get_closest_marker("slow"):
+            groups[item.nodeid.partition("[")[0], marker.args[0]].append(item)
+    for (_, days), group in groups.items():
+        # In an order that has nothing to do with the parameters, so that a day has some of each.
+        group.sort(key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
+        for number, item in enumerate(group):
+            if (number + day) % min(days, len(group)):
+                item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 

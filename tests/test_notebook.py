@@ -27,6 +27,7 @@ def test_it_is_stored_without_outputs(notebook):
     assert not any(cell.outputs or cell.execution_count for cell in cells)
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_the_front_the_plots_and_the_choices(notebook):
     before = files()
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": RESULTS}}).execute()

@@ -44,6 +44,7 @@ def test_the_spaces_in_readme_are_valid():
     assert [len(plan.space.genes()) for plan in plans] == [8, 9]
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize(
     "path",
     [

@@ -86,6 +86,7 @@ def failures(candidates):
     return np.ones((len(candidates), 2)), np.ones((len(candidates), 1))
 
 
+@pytest.mark.rotated(3)
 @on_all
 def test_every_candidate_is_in_the_space_and_new(name, node, space_of, start, drive, random_answer):
     space = space_of((FINITE | INFINITE)[node])
@@ -98,6 +99,7 @@ def test_every_candidate_is_in_the_space_and_new(name, node, space_of, start, dr
     assert len(set(asked)) == len(asked) == min(30, space.size)
 
 
+@pytest.mark.rotated(3)
 @on_all
 def test_genomes_are_plain_types_that_survive_json(name, node, space_of, start, drive, random_answer):
     space = space_of((FINITE | INFINITE)[node])
@@ -106,6 +108,7 @@ def test_genomes_are_plain_types_that_survive_json(name, node, space_of, start, 
         assert json.loads(json.dumps(candidate.genome)) == candidate.genome
 
 
+@pytest.mark.rotated(3)
 @on_all
 def test_the_same_answers_ask_for_the_same_candidates(name, node, space_of, start, drive, random_answer):
     space = space_of((FINITE | INFINITE)[node])
@@ -130,6 +133,7 @@ def test_another_seed_asks_for_other_candidates(name, space_of, start, drive, ra
     assert not {candidate.id for candidate in runs[0]} & {candidate.id for candidate in runs[1]}
 
 
+@pytest.mark.rotated(3)
 @on_all
 def test_a_first_generation_of_failures_is_survived(name, node, space_of, start, drive, random_answer):
     space = space_of((FINITE | INFINITE)[node])
@@ -138,6 +142,7 @@ def test_a_first_generation_of_failures_is_survived(name, node, space_of, start,
     assert len(flat(asked)) == min(30, space.size)
 
 
+@pytest.mark.rotated(3)
 @on_all
 def test_nothing_but_failures_is_survived(name, node, space_of, start, drive):
     space = space_of((FINITE | INFINITE)[node])
@@ -145,6 +150,7 @@ def test_nothing_but_failures_is_survived(name, node, space_of, start, drive):
     assert len(set(asked)) == len(asked) == min(30, space.size)
 
 
+@pytest.mark.rotated(4)
 @on_finite
 @pytest.mark.parametrize("population", [1, 2, 3, 7, 100])
 def test_a_finite_space_is_asked_for_once_each_and_then_the_search_ends(
@@ -181,6 +187,7 @@ def test_a_space_whose_options_overlap_is_exhausted(name, space_of, start, drive
     assert sorted(candidate.spec["model"]["width"] for candidate in flat(generations)) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 @pytest.mark.parametrize("violations", [0, 1, 3])
 @pytest.mark.parametrize("objectives", [1, 2, 4])

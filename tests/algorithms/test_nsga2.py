@@ -115,6 +115,7 @@ def test_children_are_bred_from_survivors(space_of, start, drive):
     assert known[2] <= known[0]
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(("mutations", "low", "high"), [(0.5, 0.05, 0.15), (2.0, 0.3, 0.5), (8.0, 0.7, 0.9)])
 def test_mutations_is_the_expected_number_of_mutated_genes(space_of, start, drive, mutations, low, high):
     # An option that no parent has was mutated: with probability 0.8, one of 1000 options is none of 200.
@@ -242,6 +243,7 @@ def test_what_is_told_changes_what_is_asked_next(space_of, start):
     assert asked[0] != asked[1]
 
 
+@pytest.mark.slow
 def test_children_that_nothing_new_is_left_for_do_not_end_the_search(space_of, start, drive):
     # Mating finds nothing new long before the 60 candidates are exhausted: pymoo answers None.
     space = space_of({"model": {"name": "small", "width": {"integer": [1, 60]}}})

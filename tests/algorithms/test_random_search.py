@@ -50,6 +50,7 @@ def test_the_order_of_an_exhausted_space_depends_on_the_seed(space_of, start):
     assert orders[0] != orders[1]
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_space_is_drawn_in_random_order_too(space_of):
     space = space_of({"model": {"name": "small", "width": {"integer": [1, 3000]}}})
     ends = []

@@ -78,6 +78,7 @@ def test_only_steady_algorithms_are_driven_candidate_by_candidate():
     assert kinds == {"grid": False, "nsga2": False, "random": False, "steady_nsga2": True}
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("node", [MIXED, SMALL])
 @pytest.mark.parametrize(("workers", "population"), [(1, 1), (1, 6), (3, 6), (20, 6), (5, 2), (7, 40)])
 def test_every_candidate_is_new_in_any_interleaving(begin, space_of, node, workers, population):
@@ -193,6 +194,7 @@ def test_asking_ahead_is_exhausted_too(begin, space_of):
         search.tell(candidate.id, *drawn(candidate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 8])
 def test_it_beats_random_search_at_the_same_budget(begin, workers):
     def volume(candidates):

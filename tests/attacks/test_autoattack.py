@@ -42,6 +42,7 @@ def reference(net, images, *, eps, norm, steps, queries):
     return right(net, x_adv, images.y)
 
 
+@pytest.mark.rotated(2)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.13), ("l2", 0.8)])
 def test_agrees_with_the_reference_on_the_same_images(victim, norm, eps):
     net, images = FrozenTwin(victim.net), victim.images.first(100)
@@ -110,6 +111,7 @@ EXACT = [
 ]
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("attack", EXACT, ids=repr)
 def test_succeeds_just_above_the_exact_distance_and_fails_just_below(plane, attack):
     classes = 2 if attack == Apgd(norm=attack.norm, steps=30) else 4  # cross-entropy aims at no boundary

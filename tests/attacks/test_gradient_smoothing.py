@@ -196,6 +196,7 @@ def test_copies_without_noise_are_refused():
     assert Pgd(noise=0.1).copies == 1
 
 
+@pytest.mark.slow
 def test_training_with_it_learns_digits():
     digits = Digits().load()
     training = TrainingSpec(

@@ -16,6 +16,7 @@ from moosearch.seeding import torch_generator
 THREATS = [Threat("linf", 0.13), Threat("l2", 0.8)]
 
 
+@pytest.mark.rotated(2)
 @pytest.mark.parametrize("threat", THREATS)
 def test_stronger_attacks_leave_no_more_than_weaker_ones(victim, threat):
     names = [
@@ -55,6 +56,7 @@ def by_foolbox(attack, net, images, eps, seed=0):
     return 1 - fooled.float().mean().item()
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("threat", THREATS)
 @pytest.mark.parametrize("kind", ["fgsm", "pgd"])
 def test_ours_and_those_of_foolbox_leave_the_same_accuracy(victim, threat, kind):

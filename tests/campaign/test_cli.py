@@ -57,6 +57,7 @@ def test_launch_inspect_export(cli, tiny_file, tmp_path):
     assert "campaign.seed is 3 there and 4 here" in err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_checks", "without_programs")
 def test_confirm_front_status_export(cli, finished, tmp_path):
     folder = shutil.copytree(finished.folder.root, tmp_path / "c")

@@ -112,6 +112,7 @@ def test_seeds_are_fresh(confirmed):
     assert len(weights) == len(used)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
 def test_going_on_after_a_kill_trains_nothing_twice(folder, confirmed, monkeypatch, after):
     jobs = []
@@ -149,6 +150,7 @@ def test_ctrl_c_keeps_what_is_done(cli, folder, monkeypatch):
     assert "4 trainings, 1 of them known already" in out
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_and_more_seeds_are_added(cli, folder):
     options = ["--attacks", "fgsm", "--seeds", "1", "--images", "50", "--pick", "knee"]
     assert cli("confirm", folder, *options)[0] == 0

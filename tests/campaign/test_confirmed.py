@@ -4,9 +4,6 @@ import json
 import math
 import shutil
 import statistics
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -227,13 +224,3 @@ def test_dumbbells_show_every_member(campaign):
     assert len(figure.axes) == 3
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [e.candidate.id for e in campaign.front]
-
-
-def test_reading_needs_no_torch(campaign):
-    program = f"""
-        import sys, moosearch
-        confirmation = moosearch.Campaign({str(campaign.folder.root)!r}).confirmation
-        assert len(confirmation.to_frame()) == {len(campaign.front)}
-        assert "torch" not in sys.modules
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)

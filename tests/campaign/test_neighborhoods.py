@@ -145,6 +145,7 @@ def test_the_command(trained, cli, tmp_path):
     assert json.loads(out)[0]["neighborhoods"] <= 4
 
 
+@pytest.mark.slow
 def test_images_of_ones_own(trained, tmp_path):
     dataset = DoubleDigits(source="digits", canvas=16, images=3000, test_images=60)
     test, regions = dataset.load().test, dataset.test_regions()
@@ -196,6 +197,7 @@ def test_where_nothing_is_seen_all_is_written_and_drawn(trained, cli, monkeypatc
     assert json.loads(out)[0]["size"] is None
 
 
+@pytest.mark.slow
 def test_another_version_of_ones_own_images_is_looked_at_anew(trained, tmp_path):
     dataset = DoubleDigits(source="digits", canvas=16, images=3000, test_images=60)
     test, regions = dataset.load().test, dataset.test_regions()

@@ -54,6 +54,7 @@ def test_recipe_is_a_space_of_one_candidate_named_after_it(tiny):
     assert plan.campaign.keep == "all"
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [

@@ -145,6 +145,7 @@ def check_equal(folder, other):
 # First individuals
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("algorithm", ["nsga2", "steady_nsga2", "random"])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_recipes_take_the_first_places(space_file, undisturbed, tmp_path, algorithm, workers):
@@ -188,6 +189,7 @@ def test_recipes_are_written_out_and_make_another_campaign(space_file, tmp_path)
         moosearch.search(space_file(), out=folder)
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("after", [1, 6])
 @pytest.mark.parametrize("algorithm", ["nsga2", "steady_nsga2"])
 def test_resume_and_replay_of_recipes_are_exact(space_file, undisturbed, tmp_path, algorithm, after):
@@ -435,6 +437,7 @@ def test_genomes_are_drawn_by_the_seed(tiny):
 # Extension
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("algorithm", ["nsga2", "steady_nsga2", "random"])
 def test_an_extended_campaign_is_the_one_that_was_started_longer(undisturbed, tmp_path, algorithm):
     how, setting = ("set", "") if algorithm == "nsga2" else ("option", "journal")
@@ -450,6 +453,7 @@ def test_an_extended_campaign_is_the_one_that_was_started_longer(undisturbed, tm
     check_equal(folder, undisturbed(4, algorithm=algorithm, storage=setting))
 
 
+@pytest.mark.rotated(2)
 @pytest.mark.parametrize("algorithm", ["nsga2", "steady_nsga2"])
 def test_a_campaign_that_was_stopped_may_become_longer_or_shorter(
     space_file, undisturbed, tmp_path, algorithm
@@ -479,6 +483,7 @@ WRITES = ["finished", "campaign.yaml", "extended", "finished again", "descriptio
 """What an extension writes, in this order; the last one is the search's."""
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize(
     ("number", "setting"), [*((number, "journal") for number in range(len(WRITES))), (1, ""), (4, "")]
 )

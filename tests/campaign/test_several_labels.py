@@ -1,6 +1,7 @@
 """Networks for images with several labels, from the search to predictions."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ campaign:
     - {name: clean_accuracy}
     - {name: robust_accuracy, attacks: [{name: pgd, eps: 0.03, step: 0.01, steps: 3, objective: margin}]}
     - {name: flops}
-  budget: {population: 4, generations: 1}
+  budget: {population: 3, generations: 1}
   evaluator: serial
   confirmation: {seeds: 1, attacks: [fgsm, pgd20, noise], images: 60}
 candidate:
-  dataset: {name: double_digits, source: digits, canvas: 16, images: 2400, test_images: 80}
+  dataset: {name: double_digits, source: digits, canvas: 16, images: 2000, test_images: 80}
   architecture: {name: small_cnn, width: {choice: [6, 8]}, depth: 4}
   training:
     epochs: 2
@@ -32,10 +33,17 @@ candidate:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("several") / "c"
-    space = yaml.safe_load(SPACE)
-    return moosearch.search(space, out=folder, overrides=["campaign.keep=all"])
+def original(shared):
+    def make(folder):
+        moosearch.search(yaml.safe_load(SPACE), out=folder, overrides=["campaign.keep=all"])
+
+    return shared("several", make)
+
+
+@pytest.fixture
+def searched(original, tmp_path):
+    """A copy, which a test may write to."""
+    return moosearch.Campaign(shutil.copytree(original, tmp_path / "c"))
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def file(tmp_path):
 
 
 def test_a_search_learns_both_labels(searched):
-    assert [e.status for e in searched.evaluations] == ["complete"] * 4
+    assert [e.status for e in searched.evaluations] == ["complete"] * 3
     best = max(e.objectives["clean_accuracy"] for e in searched.evaluations)
     assert best > 0.15, "chance is 1 of 45 pairs"
     for e in searched.evaluations:
@@ -65,6 +73,7 @@ def test_it_is_judged_by_attacks_that_know_of_several_labels(searched, cli):
     assert "autoattack: it knows of one label an image, and these have 2. Known for them: fgsm and pgd" in err
 
 
+@pytest.mark.slow
 def test_it_is_confirmed(searched, cli):
     code, out, err = cli("confirm", searched.folder.root, "--pick", "knee")
     assert code == 0, err
@@ -79,7 +88,7 @@ def test_an_export_predicts_both_labels(searched, cli, tmp_path):
     target = searched.export("knee", tmp_path / "export", latency=False)
     manifest = json.loads((target / "manifest.json").read_text())
     assert manifest["output"]["labels"] == 2
-    test = DoubleDigits(source="digits", canvas=16, images=2400, test_images=80).load().test
+    test = DoubleDigits(source="digits", canvas=16, images=2000, test_images=80).load().test
     np.save(tmp_path / "images.npy", test.x.numpy())
     code, out, _ = cli("predict", target, tmp_path / "images.npy", "--json")
     assert code == 0

@@ -166,6 +166,7 @@ def test_a_run_that_dies_after_every_candidate_equals_an_undisturbed_one(
     assert {p.name for p in folder.models.iterdir()} == {p.name for p in undisturbed.models.iterdir()}
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("name", ["append", "announce_asks"])
 @pytest.mark.parametrize("number", [1, 5, 12])
@@ -195,6 +196,7 @@ def test_a_death_between_two_writes_changes_nothing(
     assert not known & set(trained)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(
     ("workers", "after"),
     [
@@ -357,6 +359,7 @@ def test_an_exhausted_space_ends_the_search(tiny, tmp_path, trained):
         assert moosearch.Campaign(folder.root).finished
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize(("source", "target"), [(2, 1), (3, 2), (1, 3), (5, 7)])
 def test_a_replay_gives_the_same_whoever_trains(plan, tmp_path, trained, source, target):
     folder = CampaignFolder(tmp_path / "c")
@@ -370,6 +373,7 @@ def test_a_replay_gives_the_same_whoever_trains(plan, tmp_path, trained, source,
     assert again.folder.front.read_text() == folder.front.read_text()
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(("how", "after"), [("replay", 1), ("replay", 9), ("resume", 4)])
 def test_a_replay_goes_on(plan, tmp_path, trained, how, after):
     folder = CampaignFolder(tmp_path / "c")

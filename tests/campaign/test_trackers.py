@@ -90,6 +90,7 @@ def campaign_volumes(campaign):
     return list(zip(table["generation"], table["hypervolume"], strict=True))
 
 
+@pytest.mark.slow
 def test_mlflow(tiny, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)

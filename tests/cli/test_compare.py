@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,23 +169,3 @@ def test_a_campaign_that_was_run(cli, tmp_path):
     rows = {row["gene"]: row for row in csv.DictReader(io.StringIO(out))}
     assert rows["training.loss.trades.beta"]["within"] == "training.loss=trades"
     assert max(rows, key=lambda gene: float(rows[gene]["robust_accuracy"])).startswith("architecture")
-
-
-def test_neither_needs_torch_nor_ray(two, tmp_path):
-    page = str(tmp_path / "page.html")
-    calls = [
-        ["compare", *map(str, two), "--out", str(tmp_path), "--html", page],
-        ["analyze", "genes", str(two[0]), "--out", str(tmp_path)],
-    ]
-    program = f"""
-import sys
-from moosearch.cli import main
-for arguments in {calls!r}:
-    sys.argv = ["moosearch", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        assert not end.code, end
-assert not {{"torch", "ray"}} & set(sys.modules), sorted(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results/digits-reference"
+ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
 import sys
+
+_, folder, older = sys.argv
 
 HEAVY = {"torch", "ray", "torchvision", "sklearn", "scipy", "pandas", "matplotlib", "pymoo", "optuna"}
 
@@ -29,14 +31,21 @@ loads("--version")
 loads("list")
 loads("status", folder, allowed={"optuna", "scipy"})  # SciPy: the reference campaign was confirmed
 loads("front", folder, allowed={"optuna", "scipy"})
-del sys.modules["scipy"], sys.modules["optuna"]
+drawing = {"optuna", "scipy", "pandas", "matplotlib", "sklearn"}
+loads("compare", folder, older, "--out", "compared", "--html", "page.html", allowed=drawing)
+loads("analyze", "genes", folder, "--out", "genes", allowed=drawing)
+assert moosearch.Campaign(folder).confirmation.to_frame() is not None
+import moosearch.algorithms, moosearch.campaign.plots, moosearch.report.campaign_page
+assert not {"torch", "ray"} & set(sys.modules)
+for name in HEAVY:
+    sys.modules.pop(name, None)
 loads("validate", "digits", allowed={"torch"})
 """
 
 
 def test_commands_import_what_they_need(tmp_path):
-    program = PROGRAM.replace("import sys\n", f"import sys\nfolder = {str(REFERENCE)!r}\n", 1)
+    folders = (ROOT / "results/digits-reference", ROOT / "tests/older/digits")
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, *folders], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

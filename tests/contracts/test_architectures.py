@@ -34,7 +34,6 @@ SMALL = {  # of architectures whose default is a large network, a small one
     "wide_resnet": {"depth": 10, "widen": 2, "width": 0.25},
 }
 SHAPES = {"alexnet": [(1, 64, 64), (3, 63, 80)]}  # of architectures for large images
-EXPORTED = ("lenet", "small_cnn", "small_resnet")  # by `make test`; a new plug-in by `make test-all`
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "silu": nn.SiLU,
@@ -209,6 +208,7 @@ class Tracer(fx.Tracer):
         return type(m) in ACTIVATIONS.values() or super().is_leaf_module(m, module_qualified_name)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_activation_takes_the_place_of_every_relu(architecture, shape, activation):
     if "activation" not in field_hints(type(architecture)):
@@ -262,9 +262,8 @@ def test_training_step_in_bfloat16_and_channels_last(architecture, shape):
         assert torch.isfinite(parameter.grad).all(), name
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in EXPORTED else pytest.mark.slow) for n in ARCHITECTURES]
-)
+@pytest.mark.rotated(8)
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_programs_of_any_batch_size_have_the_same_logits(net, shape, tmp_path):
     model, x = net.deployed(), images(7, shape)
     logging.disable(logging.WARNING)

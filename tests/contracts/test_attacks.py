@@ -159,6 +159,7 @@ def prepare(net, *, training):
     return state(net)
 
 
+@pytest.mark.rotated(3)
 def test_result_is_in_the_ball_and_in_the_unit_range(attack, net):
     x, y = batch()
     assert_in_ball(attack, x, moved(attack, net, x, y))
@@ -186,6 +187,7 @@ def test_result_is_in_a_ball_of_any_size(surrogate, options, eps, step, random_s
     assert_in_ball(attack, x, moved(attack, SMALL.eval(), x, y))
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_and_type_stay(attack, net, dtype):
     x, y = batch()
@@ -194,6 +196,7 @@ def test_shape_and_type_stay(attack, net, dtype):
     assert x_adv.dtype == dtype
 
 
+@pytest.mark.rotated(3)
 def test_result_is_detached_and_new_and_the_images_stay(attack, net):
     x, y = batch()
     before = x.clone()
@@ -204,6 +207,7 @@ def test_result_is_detached_and_new_and_the_images_stay(attack, net):
     assert torch.equal(x, before)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("training", [True, False])
 def test_network_is_left_as_it_was(attack, net, training):
     before = prepare(net, training=training)
@@ -211,6 +215,7 @@ def test_network_is_left_as_it_was(attack, net, training):
     assert_same_state(before, state(net))
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("training", [True, False])
 def test_training_mode_does_not_change_the_result(attack, net, training):
     x, y = batch()
@@ -218,6 +223,7 @@ def test_training_mode_does_not_change_the_result(attack, net, training):
     assert torch.equal(moved(attack, net.train(training), x, y), expected)
 
 
+@pytest.mark.rotated(3)
 def test_same_seed_gives_the_same_result(attack, net):
     x, y = batch()
     torch.manual_seed(1)
@@ -226,6 +232,7 @@ def test_same_seed_gives_the_same_result(attack, net):
     assert torch.equal(moved(attack, net, x, y, seed=3), first)
 
 
+@pytest.mark.rotated(3)
 def test_global_generator_is_not_used(attack, net):
     before = torch.get_rng_state()
     moved(attack, net, *batch())
@@ -239,6 +246,7 @@ def test_batch_of_one(attack, net):
     assert_in_ball(attack, x, x_adv)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(
     "attack", [each for each in ALONE if each.values[0]["name"] not in COUNTERS], indirect=True
 )
@@ -261,12 +269,14 @@ def test_batch_statistics_are_used_in_mode_train(attack, net):
     assert torch.equal(moved(attack, net, x, y), x_adv)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("attack", variants(eps=(0,)) + variants(eps=(0,), norm=("l2",)), indirect=True)
 def test_ball_of_radius_zero_is_the_image(attack, net):
     x, y = batch()
     assert torch.equal(moved(attack, net, x, y), x)
 
 
+@pytest.mark.rotated(3)
 def test_memory_format_stays(attack, net):
     x, y = batch()
     last = x.contiguous(memory_format=torch.channels_last)
@@ -371,6 +381,7 @@ EDGES = {
 }
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("zero_gradient", [False, True], ids=["smooth", "zero gradient"])
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("norm", list(BALLS))

@@ -182,6 +182,7 @@ def test_twin_is_the_network_and_follows_it(net, dtype):
         twin.refresh()
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("training", [False, True])
 def test_networks_in_parts_have_the_same_outputs_and_gradients(net, training):
     x, results = images(8), []
@@ -236,6 +237,7 @@ def test_the_rest_of_the_network_begins_as_without_it(defense):
     assert all(torch.equal(tensor, state[name]) for name, tensor in plain.state_dict().items())
 
 
+@pytest.mark.slow
 def test_programs_of_all_layers_in_a_row_have_the_same_values_although_gradients_are_on(tmp_path):
     """The first layer makes the input of each ask for a gradient, and none must leave a trace of that."""
     layers = [varied(layer_of(build(HINT, node), SHAPE)) for node in VARIANTS]

@@ -183,6 +183,7 @@ def test_gradient_reaches_trunk_main_head_and_what_it_adds(loss, progress):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.rotated(3)
 def test_gradient_is_that_of_the_total(loss, progress):
     """By finite differences: no term is left out or cut off."""
     criterion, y = criterion_of(loss).double(), torch.arange(4) % 3

@@ -89,6 +89,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_job_goes_on_after_any_epoch_as_if_nothing_had_been(recipe, images):
     job = Job(RECIPES[recipe])
@@ -104,6 +105,7 @@ def test_a_job_goes_on_after_any_epoch_as_if_nothing_had_been(recipe, images):
     assert all(event.job.checkpoint == b"" for event in [*epochs, *left, late])
 
 
+@pytest.mark.slow
 def test_a_job_of_several_trainings_goes_on_in_any_of_them(images):
     job = Job(candidate(architecture=RESNET, epochs=2))
     epochs, outcome = run(job, images, repeats=2)
@@ -316,6 +318,7 @@ def test_out_of_memory_after_an_epoch_goes_on_from_there_in_parts(images):
     same_results(outcome, expected)
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("architecture", [LENET, RESNET], ids=["lenet", "small_resnet"])
 @pytest.mark.parametrize("attack", [PGD, MIXED], ids=["pgd", "mixed"])
 @pytest.mark.parametrize("loss", LOSSES, ids=["cross_entropy", "trades", "mart", "morel"])

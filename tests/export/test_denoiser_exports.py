@@ -18,17 +18,8 @@ from moosearch.seeding import seeded_torch, torch_generator
 SHAPE = (2, 9, 12)
 
 
-QUICK = ("bilateral", "embedded_gaussian")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name in DENOISERS
-        if name != "none"
-    ],
-)
+@pytest.mark.rotated(6)
+@pytest.mark.parametrize("name", [name for name in DENOISERS if name != "none"])
 def test_programs_compute_what_the_network_does(name, tmp_path):
     options = {"pool": 2} if "gaussian" in name else {}
     spec = DefenseSpec(

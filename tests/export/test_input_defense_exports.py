@@ -40,6 +40,7 @@ def defended(tiny, tmp_path_factory):
     return search
 
 
+@pytest.mark.slow
 def test_every_program_has_the_layers_in_it(defended, val, tmp_path, cli):
     campaign = defended(SQUEEZED)
     folder, knee = tmp_path / "model", campaign.front.knee()

@@ -106,6 +106,7 @@ def defended(net, name):
     return net
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("threat", [LINF, L2], ids=["linf", "l2"])
 @pytest.mark.parametrize("kind", ["adversarial", "plain"])
 def test_silent_on_sound_networks(sound, digits, kind, threat):
@@ -121,6 +122,7 @@ def test_silent_at_radii_of_all_sizes(sound, digits, eps):
     assert failed(checks(sound(), digits.val, TASKS, Threat("linf", eps), seed=0, most=20)) == []
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", DEFENCES)
 def test_planted_layer_is_found(sound, digits, name):
     found = checks(defended(sound(), name), digits.val, TASKS, LINF, seed=0, most=60)

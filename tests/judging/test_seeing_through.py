@@ -91,6 +91,7 @@ def failed(net, images):
     return {name for name, check in found.items() if not check["passed"]}
 
 
+@pytest.mark.rotated(2)
 @pytest.mark.parametrize("layer", THIRD, ids=lambda kind: kind.__name__)
 @pytest.mark.usefixtures("cheaper")
 def test_a_third_partys_mask_is_found_out_and_broken(trained, digits, layer):
@@ -114,6 +115,7 @@ OURS = [
 ]
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("defenses", OURS, ids=str)
 @pytest.mark.usefixtures("cheaper")
 def test_our_layers_hide_nothing(trained, digits, defenses):
@@ -149,6 +151,7 @@ def test_what_a_quantizer_takes_of_a_step_is_no_roughness(digits, layer, silent)
     assert checks(net, images, TASKS, THREAT, seed=0)["flat_loss"]["passed"] == silent
 
 
+@pytest.mark.slow
 def test_a_random_network_is_judged_by_its_mean_and_is_found_out(trained, digits, monkeypatch):
     for name, effort in (("STEPS", 4), ("DRAWS", 2), ("QUERIES", 5)):
         monkeypatch.setattr(masking, name, effort)

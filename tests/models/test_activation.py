@@ -98,6 +98,7 @@ def test_sharpness_reaches_every_layer(activation):
     assert str(trunk).count("sharpness=2.5" if activation == "smooth_relu" else "beta=2.5") == 4
 
 
+@pytest.mark.slow
 def test_smooth_relu_survives_the_twin_and_every_program(tmp_path):
     architecture = SmallCnn(width=2, depth=1, activation="smooth_relu", sharpness=4.0)
     net = build_network(architecture, (1, 8, 8), (Task.main("abcd"),), seed=0).eval()

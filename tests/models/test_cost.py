@@ -131,6 +131,7 @@ def test_operations_are_counted_through_gradients_of_leaves():
     assert counter.total == 2 * 2 * 3 * 8 * 2
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 def test_flops_of_a_training_step_are_those_of_torchs_own_counter(architecture):
     shape = (3, 64, 64) if architecture == "alexnet" else (3, 16, 16)

@@ -327,6 +327,7 @@ def test_twin_is_the_same_function_and_follows(name, network_name):
     torch.testing.assert_close(twin(x), net.eval()(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("network_name", NETWORKS)
 @pytest.mark.parametrize("name", NAMES)
@@ -353,6 +354,7 @@ SMALL = {
 }
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(
     ("name", "after"), [*((name, "all") for name in NAMES), ("gaussian", [1]), ("mean", [-1])], ids=str
 )

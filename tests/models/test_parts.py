@@ -56,6 +56,7 @@ def backward(net, x, y):
     return {"x": x.grad, **{name: p.grad for name, p in net.named_parameters()}}
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("parts", [2, 4, 8])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_and_statistics_are_those_of_the_whole_batch(name, parts):

@@ -88,6 +88,7 @@ def of_cifar(resnet):
     return build
 
 
+@pytest.mark.rotated(5)
 @pytest.mark.parametrize(
     ("architecture", "theirs", "shape"),
     [

@@ -137,6 +137,7 @@ def test_noise_moves_probabilities_away_from_certainty_and_never_past_a_half():
     assert found.sum(axis=1) == pytest.approx(1)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("repetitions", [2, 3, 5])
 @pytest.mark.parametrize("gap", [0.0, 0.05, 0.1, 0.3])
 def test_probability_of_one_of_two_is_that_of_student(repetitions, gap):

@@ -114,6 +114,7 @@ def study(ask):
     return json.loads(ask("/api/studies/0")[1])
 
 
+@pytest.mark.rotated(2)
 def test_it_shows_genes_objectives_constraints_notes_and_pictures(folder, served):
     campaign = Campaign(folder)
     first = campaign.evaluations[0]
@@ -154,6 +155,7 @@ def test_it_shows_genes_objectives_constraints_notes_and_pictures(folder, served
     assert ask("/artifacts/0/00000000-0000-0000-0000-000000000000")[0].status == 404
 
 
+@pytest.mark.rotated(2)
 def test_it_only_reads(folder, served):
     before, front = hashes(folder), Campaign(folder).front
     for _ in range(2):  # a second start finds no trace of the first
@@ -173,6 +175,7 @@ def test_it_only_reads(folder, served):
     assert moosearch.resume(folder).finished
 
 
+@pytest.mark.rotated(2)
 def test_it_follows_what_is_written_meanwhile(folder, served):
     ask = served(dashboard.View(folder))
     assert len(study(ask)["trials"]) == 8
@@ -315,6 +318,7 @@ def test_what_was_confirmed_and_what_is_doubtful_is_told():
     assert words.count("front") == len(campaign.front)
 
 
+@pytest.mark.slow
 def test_the_command_listens_and_ends_by_an_interrupt_with_0(searched, tmp_path):
     command = [sys.executable, "-m", "moosearch", "dashboard", str(searched("")), "--port", "0"]
     process = subprocess.Popen(

@@ -125,6 +125,7 @@ def real_step(spec, size):
 PGD = {"name": "pgd", "steps": 3}
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize(
     "training",
     [

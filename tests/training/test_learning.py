@@ -25,7 +25,6 @@ from moosearch.models.small_cnn import SmallCnn
 from moosearch.training import CandidateSpec, train
 from moosearch.training.spec import OptimizerSpec, TrainingSpec, ValidationSpec
 
-QUICK = ("sta", "mta", "mp", "trades", "mart", "morel<-trades")
 METHODS = {
     "sta": (Pgd(), CrossEntropy()),
     "mta": (Mta(), CrossEntropy()),
@@ -64,9 +63,8 @@ def robust_accuracy(dataset, architecture, method, *, eps, steps, **training):
     return fraction(correct_under(net, splits.val, dataset.tasks, [judge], seed=0))
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=[] if m in QUICK else pytest.mark.slow) for m in METHODS]
-)
+@pytest.mark.rotated(5)
+@pytest.mark.parametrize("method", METHODS)
 def test_digits(method):
     robust = robust_accuracy(
         Digits(auxiliary=("odd_even", "prime_composite")),

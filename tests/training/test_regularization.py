@@ -241,6 +241,7 @@ def test_without_weights_nothing_is_computed(few, monkeypatch):
     assert list(row.parts) == ["cross_entropy"]
 
 
+@pytest.mark.rotated(2)
 @pytest.mark.parametrize(("name", "weight"), [("input_gradient", 0.3), ("jacobian", 0.03)])
 def test_a_network_trained_with_it_is_less_steep_and_still_right(few, name, weight):
     found = []

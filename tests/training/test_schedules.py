@@ -454,6 +454,7 @@ def test_a_criterion_that_cannot_follow_is_refused(few, monkeypatch, path, loss)
     assert train(spec(Schedule(EPS, start=0.0), loss=Rigid()), few, seed=0).history
 
 
+@pytest.mark.slow
 def test_an_easy_start_and_a_hard_end_learn_digits():
     """A curriculum of eps, bits and the loss's weight, end to end."""
     digits = Digits().load()

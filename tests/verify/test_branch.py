@@ -56,6 +56,7 @@ def belongs(branching, signs, winners, x):
     return inside
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("eps", [0.2, 1.0])
@@ -106,6 +107,7 @@ def test_gradients_against_finite_differences(name, seed):
         np.testing.assert_allclose(slope, (gradient * direction).sum(axis=1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("top", [1, 2])
 def test_the_search_answers_as_the_grid_does(name, top):
@@ -150,6 +152,7 @@ def test_any_line_lies_above_the_maximum():
     assert rivals > 5, "maxima that are open"
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_children_cover_their_parent(name):
     generator = np.random.default_rng(0)

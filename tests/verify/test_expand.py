@@ -34,17 +34,9 @@ def approaches():
     yield "sensitivity", lambda *given: expand(*given, cut="sensitivity")
 
 
-@pytest.mark.parametrize(
-    ("name", "seed"),
-    [("pooled", 0), pytest.param("pooled", 1, marks=pytest.mark.slow), ("before", 0), ("before", 1)],
-)
-@pytest.mark.parametrize(
-    "approach",
-    [
-        pytest.param(a, id=n, marks=[] if n in ("naive", "fixed") else pytest.mark.slow)
-        for n, a in approaches()
-    ],
-)
+@pytest.mark.rotated(8)
+@pytest.mark.parametrize(("name", "seed"), [("pooled", 0), ("pooled", 1), ("before", 0), ("before", 1)])
+@pytest.mark.parametrize("approach", [pytest.param(approach, id=name) for name, approach in approaches()])
 def test_neighborhoods_are_robust_and_no_layer_can_grow(name, seed, approach):
     asked = oracle(seed, name)
     weights = np.linspace(1, 0.2, asked.layers.count)
@@ -72,6 +64,7 @@ def test_neighborhoods_are_robust_and_no_layer_can_grow(name, seed, approach):
             assert margins(asked.verifier.network(witness[None]), asked.target, 2)[0] >= 0
 
 
+@pytest.mark.slow
 def test_some_of_them_are_blocked_and_some_are_not_whole():
     """The test above would say nothing of networks that withstand everything, or nothing."""
     faces, sizes = set(), set()
@@ -83,6 +76,7 @@ def test_some_of_them_are_blocked_and_some_are_not_whole():
     assert len(sizes) > 1
 
 
+@pytest.mark.slow
 def test_gradients_find_more_than_the_naive_algorithm_where_weights_ask_for_it():
     """Outer layers weigh more, and the naive algorithm gives all to the inner ones."""
     gains = []

@@ -45,6 +45,7 @@ def test_bounds_of_a_point_are_exact():
     np.testing.assert_allclose(upper, net(x[None])[0], atol=1e-7)
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("top", [1, 2])
@@ -75,6 +76,7 @@ def test_a_box_in_a_robust_box_is_robust(name, seed, top, eps):
     assert judge.verify(Box(*ends), target).answer == "robust"
 
 
+@pytest.mark.rotated(4)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("top", [1, 2])
@@ -95,6 +97,7 @@ def test_boxes_just_too_large_are_never_robust(name, seed, top, monkeypatch):
         assert answer == "robust", "the grid has its corners"
 
 
+@pytest.mark.rotated(3)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("top", [1, 2, 3])
