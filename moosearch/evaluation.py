@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from moosearch.errors import Place
 from moosearch.registry import Number, build
@@ -186,3 +186,27 @@ class Evaluation:
         """The last line of the error: exception type and message."""
         lines = self.error.strip().splitlines()
         return lines[-1] if lines else ""
+
+
+class Measured(Protocol):
+    """What dominance asks of an evaluation, or of what stands for one."""
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        """Objective key -> value in natural direction; empty when failed."""
+        ...
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it completed and keeps every constraint."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """``"complete"`` or ``"failed"``."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """The generation that asked for it."""
+        ...

@@ -3,12 +3,12 @@
 import pytest
 
 from moosearch.campaign.campaign import Campaign
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Header, Ledger
-from moosearch.campaign.storage import JOURNAL, Storage
+from moosearch.campaign.header import Header
+from moosearch.campaign.record import FORMAT
 from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
 from moosearch.space.files import dump
-from moosearch.space.genes import Integer
 
 ACCURACY = ObjectiveInfo("clean_accuracy", "maximize", "fraction", 1.0, 0.0)
 ROBUST = ObjectiveInfo("robust_accuracy", "maximize", "fraction", 1.0, 0.0)
@@ -33,6 +33,17 @@ def evaluated(rows, objectives, generation=4):
         violations = {"flops <= 1": 1.0 if isinstance(row, list) else 0.0}
         found.append(Evaluation(candidate, "complete", values, {}, violations, **where))
     return found
+
+
+def write_log(folder, header, evaluations, *, finished=True):
+    """Write the log of a campaign: what it says of itself, and evaluations."""
+    with EventLog(folder.events) as log:
+        log.append("created", format=FORMAT, header=header.to_tree(), spec={}, environment={"id": None})
+        log.append("started", known=0, workers=1)
+        for evaluation in evaluations:
+            log.append("evaluated", **evaluation.to_tree())
+        if finished:
+            log.finished()
 
 
 @pytest.fixture(scope="session")
@@ -60,18 +71,12 @@ def made_up():
             "objectives": [specs[o.key] for o in objectives],
             "algorithm": {"name": algorithm, **({"crossover": 0.9} if algorithm == "nsga2" else {})},
             "budget": {"population": population, "generations": 2},
-            "storage": JOURNAL,
             "reference_point": {o.key: o.reference for o in objectives},
         }
         space = {"dataset": {"name": dataset, "auxiliary": []}, "x": {"integer": list(x)}}
         folder.spec.write_text(dump({"campaign": campaign, "candidate": space}))
         header = Header(folder.root.name, tuple(objectives), (), algorithm, population, 2, seed)
-        description = {"spec": {}, "environment": {"id": None}}
-        ledger = Ledger.create(Storage(JOURNAL, folder), header, {"x": Integer(0, 99)}, description)
-        for evaluation in evaluated(rows, objectives, population):
-            ledger.append(evaluation)
-        if finished:
-            ledger.conclude()
+        write_log(folder, header, evaluated(rows, objectives, population), finished=finished)
         return Campaign(root)
 
     return write

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from moosearch.campaign.confirmed import Confirmation, read_plan
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.header import Header
+from moosearch.campaign.record import Record
+from moosearch.campaign.tables import History
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
-from moosearch.pareto import Front
+from moosearch.pareto import Front, non_dominated, to_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,11 @@ class Campaign:
             CampaignError: There is no campaign in it.
         """
         self.folder = CampaignFolder.existing(folder)
-        self._ledger = Ledger.open(self.folder)
+        self._record = _read(self.folder)
+        self._front: tuple[int, Front] | None = None
+        header = self._record.header
+        assert header is not None
+        self._history = History(header)
 
     def __repr__(self) -> str:
         """Write the folder."""
@@ -39,32 +45,62 @@ class Campaign:
     @property
     def header(self) -> Header:
         """Name, objectives, constraints, algorithm, budget and seed."""
-        return self._ledger.header
+        header = self.record.header
+        assert header is not None
+        return header
+
+    @property
+    def record(self) -> Record:
+        """What its log says by now: only what came since it was read last is read."""
+        record = self._record
+        if record.is_followed:
+            before = record.beginnings
+            record.refresh()
+            if record.header is None:
+                raise self.folder.damaged(self.folder.events, "it does not say what the campaign is")
+            if record.beginnings != before:
+                self._front, self._history = None, History(record.header)
+        return record
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A row a generation, see `moosearch.campaign.tables.hypervolumes`."""
+        return self._history.of(self.record.in_order())
 
     @property
     def evaluations(self) -> list[Evaluation]:
         """Everything evaluated so far, in the order asked for."""
-        return self._ledger.evaluations()
+        return self.record.evaluations()
 
     @property
     def current(self) -> tuple[int, list[str]]:
         """The generation being worked on, from 1, and the ids of its candidates."""
-        return self._ledger.current()
+        return self.record.current
 
     @property
     def finished(self) -> bool:
         """Whether the campaign came to its end."""
-        return self._ledger.finished
+        return self.record.finished
 
     @property
     def front(self) -> Front:
         """The non-dominated, feasible evaluations."""
-        return Front.of(self.evaluations, self.header.objectives)
+        record, objectives = self.record, self.header.objectives
+        if self._front is None or self._front[0] != len(record.entries):
+            feasible = [entry for entry in record.in_order() if entry.feasible]
+            kept = non_dominated(to_losses(feasible, objectives))
+            ids = {entry.id for entry, keep in zip(feasible, kept, strict=True) if keep}
+            self._front = len(record.entries), Front.of(record.evaluations(ids), objectives)
+        return self._front[1]
 
     @property
     def confirmation(self) -> Confirmation | None:
         """What a confirmation found so far; None where there is none."""
-        return Confirmation.read(self.folder, self.evaluations, self.header.objectives)
+        plan = read_plan(self.folder)
+        if plan is None:
+            return None
+        members = self.record.evaluations(plan["members"].keys())
+        return Confirmation.read(self.folder, members, self.header.objectives)
 
     def evaluation(self, rule: str, where: str | None = None) -> Evaluation:
         """Return a front member by a rule of `Front.choose`, or any candidate by id.
@@ -200,6 +236,23 @@ class Campaign:
         )
 
 
+def _read(folder: CampaignFolder) -> Record:
+    """Read a campaign's log, or the study of one whose log does not say everything: an older version's.
+
+    Raises:
+        CampaignError: There is neither, or it is damaged.
+    """
+    record = Record.of(folder.events)
+    if record.header is not None:
+        return record
+    from moosearch.campaign import study  # Optuna takes a second to import
+
+    found = study.read(folder)
+    if found.format >= study.FORMAT:
+        raise folder.damaged(folder.events, "it does not say what the campaign is")
+    return Record.of_study(folder.events, found)
+
+
 def search(
     space: Path | str | Mapping[str, Any],
     *,
@@ -228,7 +281,7 @@ def search(
         CampaignError: The folder holds another campaign, or one that is running.
     """
     from moosearch.campaign.plan import make_plan
-    from moosearch.campaign.recovery import restore_files
+    from moosearch.campaign.recovery import repair_log, restore_files
     from moosearch.errors import Place
     from moosearch.space.files import Document, load, override
     from moosearch.space.shipped import load_space
@@ -240,7 +293,8 @@ def search(
     if sources:
         plan = _warmed(plan, sources, observer)
     folder = CampaignFolder(out or Path("results") / plan.campaign.name)
-    restore_files(folder)
+    repair_log(folder, observer)
+    restore_files(folder, observer)
     if folder.spec.exists():
         old = make_plan(load(folder.spec))
         if not document.data["campaign"].get("reference_point"):
@@ -318,11 +372,12 @@ def resume(
             generations.
     """
     from moosearch.campaign.plan import make_plan
-    from moosearch.campaign.recovery import restore_files
+    from moosearch.campaign.recovery import repair_log, restore_files
     from moosearch.space.files import load, override
 
     files = CampaignFolder(folder)
-    restore_files(files)
+    repair_log(files, observer)
+    restore_files(files, observer)
     if not files.spec.is_file():
         raise CampaignError(
             f"{files.root}: no campaign here, `{files.spec.name}` is missing. "
@@ -428,7 +483,7 @@ def confirm(
     from moosearch.campaign.recovery import restore_files
 
     files = CampaignFolder(folder)
-    restore_files(files, confirmation=not anew)
+    restore_files(files, observer, confirmation=not anew)
     files = CampaignFolder.existing(folder)
     plan = confirming.planned(files, overrides, anew=anew)
     confirming.confirm(plan, files, rules, anew=anew, observer=observer, stop=stop)
@@ -475,7 +530,7 @@ def _warmed(plan: Any, sources: Sequence[Path | str], observer: Any) -> Any:
 
 def _difference(old: Any, new: Any) -> str:
     """Name the first place where two plans are those of different campaigns; passwords are none."""
-    from moosearch.campaign.storage import comparable
+    from moosearch.campaign.passwords import comparable
 
     return first_difference(comparable(old.identity()), comparable(new.identity()))
 

@@ -15,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.header import Header
 from moosearch.campaign.initial import without_origin
-from moosearch.campaign.ledger import Header
-from moosearch.campaign.storage import masked
+from moosearch.campaign.passwords import masked
 from moosearch.errors import SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import Front

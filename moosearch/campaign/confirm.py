@@ -16,14 +16,13 @@ from moosearch.campaign.confirmed import Retraining, read_plan
 from moosearch.campaign.deaths import deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
+from moosearch.campaign.passwords import comparable
 from moosearch.campaign.plan import Plan, make_plan, suites
 from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.campaign.run import following, prepare, storing
 from moosearch.campaign.spec import ConfirmationSpec
 from moosearch.campaign.stop import Stop
-from moosearch.campaign.storage import comparable
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
@@ -101,7 +100,8 @@ def confirm(
                 work = dataclasses.replace(plan.work, exam=plan.exam, images=images)
                 _work(plan, work, folder, log, missing, len(jobs) - len(missing), observer, stop or Stop())
         finally:
-            write_tables(folder, Ledger.open(folder))
+            campaign = Campaign(folder.root)
+            write_tables(folder, campaign.evaluations, campaign.header)
 
 
 def check(plan: Plan) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moosearch.campaign.events import read_events
+from moosearch.campaign.log import read_events
 from moosearch.evaluators import Job
 
 Key = tuple[str, int]

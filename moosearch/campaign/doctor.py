@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.now import shown
-from moosearch.campaign.storage import JOURNAL, Storage, cause, check, masked_text
+from moosearch.campaign.passwords import masked_text
+from moosearch.campaign.storage import JOURNAL, Storage, cause, check
 from moosearch.errors import CampaignError, MooSearchError
 from moosearch.evaluators.ray_store import check_memory, memory_here
 from moosearch.space.files import load

@@ -1,12 +1,13 @@
-"""The log of a campaign: a JSON object a line, for everything that happens.
+"""What a campaign's log says: a JSON object a line, for everything that happens.
 
-What was evaluated stands in it whole and is on disk before the ledger hears of it: either is rebuilt from
-the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened:
+It is the campaign's truth: what was evaluated stands in it whole and is on disk before anything else hears
+of it. `moosearch.campaign.log` says how lines are sealed, `moosearch.campaign.record` what is read of them.
+Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened:
 
 | event | what else it says |
 | --- | --- |
 | ``opened`` | a process works on the campaign: ``host``, ``pid``, ``user``, ``versions`` |
-| ``created`` * | the campaign is new: ``spec``, ``environment`` |
+| ``created`` * | the campaign is new, or taken over: ``format``, ``header``, ``spec``, ``environment`` |
 | ``extended`` * | there shall be another number of ``generations`` |
 | ``started`` | the search starts: ``known`` candidates, ``workers`` |
 | ``nodes`` | the machines, at the start and when some come or go: ``nodes`` |
@@ -16,7 +17,7 @@ the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened
 | ``epoch`` | ``candidate``, ``number`` of its training, ``row`` of its history, ``epochs``, ``checkpoint`` |
 | ``retried`` | a job failed and is done again: as ``begun``, kind of ``failure``, ``error``, ``seconds`` |
 | ``evaluated`` * | an evaluation, whole |
-| ``restored`` * | what was lost is there again: ``files``, or ``candidates`` of the ledger; ``reason`` |
+| ``restored`` * | it is there again: ``files``, ``candidates``; ``reason``, ``aside``, bad ``lines`` |
 | ``generation_finished`` | ``generation``, ``front`` (its size), ``failed``, ``hypervolume`` |
 | ``confirmation_planned`` * | the members, seeds and attacks of a confirmation: ``plan`` |
 | ``confirmation_started`` | ``trainings`` in all, ``known`` of them, ``workers`` |
@@ -25,21 +26,21 @@ the other. Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened
 | ``finished`` * | search or confirmation came to its end |
 | ``now`` | what all of these leave, a `moosearch.campaign.now.Now`: only a log's end need be read |
 
-Those with * are on disk when the campaign goes on. A number that JSON does not have is ``null``.
+A campaign is taken over from its study where an older version kept that, or the log was lost; ``created``
+says then whether it is ``finished`` too. Those with * are on disk when the campaign goes on. A number that
+JSON does not have is ``null``.
 """
 
-import contextlib
 import getpass
-import json
-import math
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moosearch.campaign.now import parse, read_now
+from moosearch.campaign.log import LogWriter
+from moosearch.campaign.now import read_now
 from moosearch.campaign.observer import Observer
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Node, Outcome
@@ -57,18 +58,16 @@ class EventLog(Observer):
     """Appends events to a file; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and cut off a last line that was not written to its end."""
+        """Open the file, and cut off a last line that was not written to its end.
+
+        Raises:
+            DamagedError: It holds a line that is not as it was written.
+        """
         self._plan: Plan | None = None
-        fresh = not path.exists()
-        whole = _whole(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        if os.fstat(self._file).st_size != whole:
-            os.ftruncate(self._file, whole)
-        if fresh:
-            _sync_folder(path.parent)
-        self._end = whole
+        self.path = path
+        self._writer = LogWriter(path)
         self._now = read_now(path)
-        self._since = INTERVAL if whole else 0  # another hand may have written what is there
+        self._since = INTERVAL if path.stat().st_size else 0  # another hand may have written what is there
 
     def __enter__(self) -> "EventLog":
         """Say who writes it from now on."""
@@ -77,7 +76,7 @@ class EventLog(Observer):
 
     def __exit__(self, *error: object) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._writer.close()
 
     def append(self, event: str, *, durable: bool = False, **data: Any) -> None:
         """Append an event as a whole, or not at all.
@@ -92,26 +91,14 @@ class EventLog(Observer):
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         said = {"time": now, "event": event, **data}
-        self._write(said)
+        self._writer.append(said)
         if durable:
-            os.fsync(self._file)
+            self._writer.sync()
         self._now.hear(said)
         self._since += 1
         if self._since >= INTERVAL:
             self._since = 0
-            self._write({"time": now, "event": "now", **self._now.to_tree()})
-
-    def _write(self, event: Mapping[str, Any]) -> None:
-        line = (dumps(event) + "\n").encode()
-        left = memoryview(line)
-        try:
-            while left:
-                left = left[os.write(self._file, left) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._end)  # half a line would spoil the next one
-            raise
-        self._end += len(line)
+            self._writer.append({"time": now, "event": "now", **self._now.to_tree()})
 
     def keep(self, evaluation: Evaluation) -> None:
         """Append an evaluation as a whole; when this returns, it is on disk."""
@@ -194,39 +181,6 @@ class EventLog(Observer):
         self.append("finished", durable=True)
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of a log, from the oldest; what is no event is passed over."""
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
-        for line in lines:
-            event = parse(line) if line.endswith(b"\n") else None
-            if event is not None:
-                yield event
-
-
-def dumps(tree: Any, *, indent: int | None = None) -> str:
-    """Write plain data as JSON in the strict sense: a number that it does not have is null."""
-    try:
-        return json.dumps(tree, allow_nan=False, indent=indent, default=_plain)
-    except ValueError:
-        return json.dumps(_finite(tree), allow_nan=False, indent=indent, default=_plain)
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
-def _plain(value: Any) -> Any:
-    """Write a number of numpy's, which a plug-in of somebody else may have measured; else what it says."""
-    tolist = getattr(value, "tolist", None)
-    return _finite(tolist()) if tolist is not None else str(value)
-
-
 def _job(heard: Begun | EpochDone | Outcome) -> Mapping[str, Any]:
     return {"candidate": heard.job.candidate.id, "number": heard.number}
 
@@ -243,28 +197,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
-
-
-def _sync_folder(folder: Path) -> None:
-    """See that a new file is found after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _whole(path: Path) -> int:
-    """Return the length of a file up to the end of its last whole line."""
-    if not path.is_file():
-        return 0
-    with path.open("rb") as stream:
-        position = stream.seek(0, os.SEEK_END)
-        while position:
-            start = max(0, position - 65536)
-            stream.seek(start)
-            found = stream.read(position - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            position = start
-    return 0

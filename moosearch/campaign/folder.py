@@ -51,13 +51,17 @@ class Holder:
 _HOLDER = pydantic.TypeAdapter(Holder)
 
 
+class DamagedError(CampaignError):
+    """A file of a campaign is not as it was written."""
+
+
 class CampaignFolder:
     """The files of one campaign.
 
-    Truth: ``campaign.yaml``, ``environment.json``, ``study.db`` (or ``study.journal``, or a database
-    elsewhere), ``events.jsonl``, ``models/``, ``confirmed/``, and ``order.json`` in a replay. For as long as
-    candidates train: ``checkpoints/``; for as long as a process holds the campaign: ``driver.json``. Views,
-    which can be deleted: ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``,
+    Truth: ``events.jsonl``, ``campaign.yaml``, ``environment.json``, ``models/``, ``confirmed/``, and
+    ``order.json`` in a replay. For as long as candidates train: ``checkpoints/``; for as long as a process
+    holds the campaign: ``driver.json``. Views, which can be deleted: ``study.db`` (or ``study.journal``, or
+    a database elsewhere), ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, ``confirmed.csv``,
     ``plots/``, ``report.html``.
     """
 
@@ -105,9 +109,9 @@ class CampaignFolder:
         """Whether there is anything of a campaign."""
         return any(path.is_file() for path in (self.spec, self.study, self.journal, self.events))
 
-    def damaged(self, path: Path, reason: str) -> CampaignError:
+    def damaged(self, path: Path, reason: str) -> DamagedError:
         """Return (not raise) the error that a file is not what was written, and how to have it back."""
-        return CampaignError(
+        return DamagedError(
             f"{path}: cannot be used: {reason}. `moosearch resume {self.root}` restores what can be restored."
         )
 

@@ -12,8 +12,8 @@ from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.gene_columns import Column
 from moosearch.campaign.gene_drift import Spread, spreads
 from moosearch.campaign.gene_effects import Effect, Effects, Scale, gene_effects, seed_noise
+from moosearch.campaign.header import Header
 from moosearch.campaign.importance import FEWEST, MOST, describe_genes, drawn
-from moosearch.campaign.ledger import Header
 from moosearch.campaign.tables import records
 from moosearch.evaluation import Evaluation
 from moosearch.seeding import derive_seed, numpy_generator

@@ -26,7 +26,7 @@ def generational(search: Search, running: Running) -> None:
         missing = [c for c in candidates if c.id not in known]
         running.observer.generation_started(number, missing)
         if missing:
-            running.ledger.announce(number, missing)
+            running.view.announce(number, [candidate.id for candidate in missing])
         for candidate in missing:
             running.conductor.submit(Job(candidate))
         with contextlib.closing(running.conductor.outcomes()) as outcomes:

@@ -1,24 +1,27 @@
-"""A campaign as a study of Optuna's in memory, made to be looked at: the ledger itself is only read.
+"""A campaign as a study of Optuna's in memory, made to be looked at.
 
 Optuna's dashboard can delete and rename studies, and it writes notes and artifacts into the study that it
-shows. The ledger is the campaign's truth, so the dashboard is given this copy.
+shows, so it is given this copy.
 """
 
 import json
 import mimetypes
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage
 
-from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.header import Header
+from moosearch.campaign.study import distributions, trial_of
 from moosearch.evaluation import Evaluation
+from moosearch.space import Gene
 
 _NAMES = uuid.UUID("6d6f6f73-6561-4263-a868-000000000000")
 _ATTRIBUTE = "artifacts:"
@@ -70,15 +73,23 @@ class Pictures:
 
 
 def mirror(
-    ledger: Ledger, pictures: Pictures, shown: Mapping[str, Iterable[Path]], told: Mapping[str, str]
+    header: Header,
+    evaluations: Sequence[Evaluation],
+    genes: Mapping[str, Gene],
+    pictures: Pictures,
+    shown: Mapping[str, Iterable[Path]],
+    told: Mapping[str, str],
 ) -> tuple[optuna.Study, dict[str, int]]:
-    """Copy a ledger into a study in memory.
+    """Write a campaign into a study in memory.
 
-    Trials have the ledger's numbers, genes as parameters, objectives with their names, violations as
-    constraints, and as attributes what is one number or word: failed candidates keep their reason.
+    Trials are numbered in the order of the evaluations, with genes as parameters, objectives with their
+    names, violations as constraints, and as attributes what is one number or word: failed candidates keep
+    their reason.
 
     Args:
-        ledger: What is read.
+        header: What the campaign says of itself.
+        evaluations: Everything evaluated.
+        genes: The genes of its space by path; of others the values that were evaluated are the choices.
         pictures: Takes the files in.
         shown: Files to show, by candidate id; the campaign's under an empty one.
         told: One more attribute of every candidate, ``shown_as``, by id.
@@ -86,7 +97,11 @@ def mirror(
     Returns:
         The study, and the ids of its trials by candidate id.
     """
-    header, storage = ledger.header, InMemoryStorage()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage, ranges = InMemoryStorage(), distributions(genes)
+    for path in {path for e in evaluations for path in e.candidate.genome} - ranges.keys():
+        values = dict.fromkeys(e.candidate.genome.get(path) for e in evaluations)
+        ranges[path] = CategoricalDistribution(list(values))
     study = optuna.create_study(
         storage=storage,
         study_name=header.name,
@@ -99,21 +114,16 @@ def mirror(
     for key, text in pictures.attributes(shown.get("", ())).items():
         storage.set_study_system_attr(study._study_id, key, text)
     numbers = {}
-    for trial, evaluation in ledger.trials():
+    for evaluation in evaluations:
         identity = evaluation.candidate.id
         violations = [evaluation.violations.get(text, 0.0) for text in header.constraints]
         # The dashboard reads constraints where Optuna kept them before version 5.
         system = pictures.attributes(shown.get(identity, ())) | {"constraints": violations}
-        copy = optuna.trial.create_trial(
-            state=trial.state,
-            values=trial.values,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={"shown_as": told.get(identity, "")} | _candidate(evaluation),
-            system_attrs=system,
+        attributes = {"shown_as": told.get(identity, "")} | _candidate(evaluation)
+        trial = trial_of(
+            evaluation, header, ranges, user_attrs=attributes, system_attrs=system, constraints=None
         )
-        copy.datetime_start, copy.datetime_complete = trial.datetime_start, trial.datetime_complete
-        numbers[identity] = storage.create_new_trial(study._study_id, copy)
+        numbers[identity] = storage.create_new_trial(study._study_id, trial)
     return study, numbers
 
 

@@ -21,6 +21,9 @@ class Observer:
     def started(self, plan: "Plan", known: int, workers: int) -> None:
         """Hear that the campaign starts, with the number of candidates that the ledger knows already."""
 
+    def restored(self, line: str) -> None:
+        """Hear, before the campaign starts, what was lost or damaged and is there again."""
+
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that a generation starts, with the candidates that must be evaluated."""
 

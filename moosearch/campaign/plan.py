@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from moosearch.algorithms import SearchProblem
+from moosearch.algorithms import ALGORITHMS, SearchProblem
 from moosearch.attacks import ATTACKS, Attack, Threat
 from moosearch.attacks.suite import check_attacks, named_attacks
 from moosearch.campaign.corners import Corner, Corners, Cost, at
+from moosearch.campaign.header import Header
 from moosearch.campaign.initial import complete, genomes, without_origin
 from moosearch.campaign.spec import CampaignSpec, FileSpec
 from moosearch.data import Dataset
@@ -89,6 +90,20 @@ class Plan:
             weights=self.weights,
             device=self.campaign.resources.kind,
             corners=tuple(to_tree(spec, CandidateSpec) for spec in self.trainings),
+        )
+
+    @property
+    def header(self) -> Header:
+        """What the campaign says of itself."""
+        campaign = self.campaign
+        return Header(
+            campaign.name,
+            self.objectives,
+            tuple(str(constraint) for constraint in self.constraints),
+            ALGORITHMS.name_of(campaign.algorithm),
+            campaign.budget.population,
+            campaign.budget.generations,
+            campaign.seed,
         )
 
     @property

@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from moosearch.campaign import figures
 from moosearch.campaign.confirmed import Confirmation, Member
 from moosearch.campaign.figures import DOMINATED, KNEE, MARKERS, MEMBER, axis_label
-from moosearch.campaign.ledger import Header
+from moosearch.campaign.header import Header
 from moosearch.campaign.parallel_coordinates import parallel
 from moosearch.campaign.tables import hypervolume_table
 from moosearch.errors import SpecError, nearest

@@ -62,6 +62,10 @@ class TerminalProgress(Observer):
         for line in warm.lines():
             self._say(line)
 
+    def restored(self, line: str) -> None:
+        """Hear what was lost or damaged and is there again."""
+        self._say(line)
+
     def started(self, plan: Plan, known: int, workers: int) -> None:
         """Hear that the campaign starts."""
         self._plan = plan

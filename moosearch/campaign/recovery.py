@@ -1,21 +1,25 @@
 """What a campaign's folder lost, had back from what it still has; all of it under the campaign's lock.
 
-The log and the ledger hold every evaluation both, the log and the study what the campaign is, and weights
-are trained again: the same recipe with the same seed.
+The log is the truth. Only what it does not have is taken from the study, where that is as it was written: in
+campaigns of older versions, and where the log, or a part of it, was lost. Weights are trained again: the same
+recipe with the same seed.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moosearch.campaign import study
 from moosearch.campaign.confirmed import read_plan
-from moosearch.campaign.events import EventLog, read_events
-from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Header, Ledger, checked
-from moosearch.campaign.order import Ask
-from moosearch.campaign.storage import DamagedError, Storage
+from moosearch.campaign.events import EventLog
+from moosearch.campaign.folder import CampaignFolder, DamagedError, write_atomically
+from moosearch.campaign.header import Header
+from moosearch.campaign.log import LogReader, aside, repair
+from moosearch.campaign.observer import Observer
+from moosearch.campaign.record import FORMAT, Record
+from moosearch.campaign.storage import Storage
+from moosearch.campaign.study import Contents, StudyView, fingerprint
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import Job
@@ -27,72 +31,51 @@ if TYPE_CHECKING:
     from moosearch.campaign.running import Running
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a log remembers.
-
-    Attributes:
-        description: What the campaign is: its ``spec``, as it was extended last, and its ``environment``;
-            empty where it is unknown.
-        evaluations: Everything evaluated, as trees by candidate id, in the order of storing.
-        asks: Of a steady-state search: who was asked for, by candidate id.
-        confirmation: The plan of the confirmation; empty where there is none.
-    """
-
-    description: Mapping[str, Any] = field(default_factory=dict)
-    evaluations: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    asks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    confirmation: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, path: Path) -> "Memory":
-        """Read a log; what is not as it should be is passed over."""
-        memory = cls()
-        description, confirmation = memory.description, memory.confirmation
-        for event in read_events(path):
-            kind, candidate = event["event"], event.get("candidate")
-            if kind == "created" and not description and _is_description(event):
-                description = {key: event[key] for key in ("spec", "environment")}
-            elif (
-                kind == "extended"
-                and generations_of(description)
-                and isinstance(event.get("generations"), int)
-            ):
-                description = extended(description, event["generations"])
-            elif kind == "evaluated" and isinstance(candidate, dict):
-                memory.evaluations.setdefault(str(candidate.get("id")), event)
-            elif kind == "asked":
-                memory.asks[str(candidate)] = event
-            elif kind == "confirmation_planned" and isinstance(event.get("plan"), dict):
-                confirmation = event["plan"]
-        return cls(description, memory.evaluations, memory.asks, confirmation)
-
-
-def extended(description: Mapping[str, Any], generations: int) -> dict[str, Any]:
-    """Return the description of a campaign with another number of generations."""
-    spec = description["spec"]
-    budget = {**spec["campaign"]["budget"], "generations": generations}
-    return {**description, "spec": {**spec, "campaign": {**spec["campaign"], "budget": budget}}}
-
-
-def generations_of(description: Mapping[str, Any]) -> int | None:
-    """Return how many generations a description plans; None where it does not say."""
-    try:
-        return int(description["spec"]["campaign"]["budget"]["generations"])
-    except (LookupError, TypeError, ValueError):
-        return None
-
-
 def description_of(folder: CampaignFolder) -> dict[str, Any]:
     """Return what a campaign's files say that it is: its ``spec`` and its ``environment``."""
     return {"spec": load(folder.spec).data, "environment": _environment(folder)}
 
 
-def restore_files(folder: CampaignFolder, *, confirmation: bool = True) -> None:
+def repair_log(folder: CampaignFolder, observer: Observer | None = None) -> None:
+    """Throw away the lines of a campaign's log that are not as they were written; a copy is kept.
+
+    Args:
+        folder: The campaign's folder, or one without a campaign.
+        observer: Is told so.
+
+    Raises:
+        CampaignError: Another process runs the campaign.
+    """
+    try:
+        for _ in LogReader(folder.events).lines():
+            pass
+    except DamagedError:
+        with folder.lock():
+            folder.check_writable()
+            copy, lines = repair(folder.events)
+            with EventLog(folder.events) as log:
+                reason = f"lines {lines} were not as they were written, and are thrown away"
+                _say(log, observer, files=[folder.events.name], aside=copy, lines=lines, reason=reason)
+
+
+def _say(log: EventLog, observer: Observer | None, **what: Any) -> None:
+    """Log what was restored, and tell an observer."""
+    log.append("restored", durable=True, **what)
+    if observer is not None:
+        names = what.get("files") or [f"{len(what['candidates'])} evaluations"]
+        reason = f": {what['reason']}" if "reason" in what else ""
+        kept = f"; a copy is {what['aside']}" if "aside" in what else ""
+        observer.restored(f"{', '.join(names)} restored{reason}{kept}")
+
+
+def restore_files(
+    folder: CampaignFolder, observer: Observer | None = None, *, confirmation: bool = True
+) -> None:
     """Restore what says what the campaign and its confirmation are, where something of it is lost.
 
     Args:
         folder: The campaign's folder, or one without a campaign.
+        observer: Is told what was restored.
         confirmation: Whether to see to the plan of the confirmation too.
 
     Raises:
@@ -103,12 +86,12 @@ def restore_files(folder: CampaignFolder, *, confirmation: bool = True) -> None:
         wanted.append((folder.confirmation, _has_plan))
     if not folder.started or all(has(folder) for _, has in wanted):
         return
-    memory = Memory.of(folder.events)
-    description = memory.description or _description_of_study(folder)
+    record = Record.of(folder.events)
+    description = record.description or _description_of_study(folder)
     contents: dict[Path, str | None] = {
         folder.spec: dump(description["spec"]) if description else None,
         folder.environment: _json(description["environment"]) if description else None,
-        folder.confirmation: _json(memory.confirmation) if memory.confirmation else None,
+        folder.confirmation: _json(record.confirmation) if record.confirmation else None,
     }
     if not any(contents.values()) and not any(path.exists() for path, _ in wanted):
         return
@@ -124,60 +107,176 @@ def restore_files(folder: CampaignFolder, *, confirmation: bool = True) -> None:
         restored = [path.name for path in lost if contents[path] is not None]
         if restored:
             with EventLog(folder.events) as log:
-                log.append("restored", durable=True, files=restored)
+                _say(log, observer, files=restored)
 
 
-def open_ledger(
-    storage: Storage, header: Header, genes: Mapping[str, Gene], description: Mapping[str, Any], log: EventLog
-) -> Ledger:
-    """Open the ledger for writing; what it or the log lost, it has again from the other.
+def open_record(
+    storage: Storage,
+    header: Header,
+    genes: Mapping[str, Gene],
+    description: Mapping[str, Any],
+    log: EventLog,
+    observer: Observer | None = None,
+) -> tuple[Record, StudyView]:
+    """Open a campaign to go on with it: what its log says, and the study, which is brought up to date.
 
     Args:
-        storage: Where it is.
-        header: What to store of the campaign.
+        storage: Where the study is.
+        header: What the campaign says of itself.
         genes: The genes of the space, by path.
         description: What the campaign is: its ``spec`` and its ``environment``.
         log: The campaign's log.
+        observer: Is told what was restored.
 
     Raises:
-        CampaignError: The storage cannot be used, or belongs to another campaign.
+        CampaignError: The storage cannot be used, the study belongs to another campaign, the log is that of
+            another campaign, or is lost, and the study damaged.
     """
-    folder = storage.folder
-    memory = Memory.of(folder.events)
-    if not memory.description:
-        log.append("created", durable=True, **description)
-    elif generations_of(memory.description) not in (None, header.generations):  # killed before it said so
-        log.append("extended", durable=True, generations=header.generations)
-    keys = [objective.key for objective in header.objectives]
-    logged = _evaluations(memory, keys)
-    _see_to_checkpoints(folder)
-
-    def opened(at: Storage) -> Ledger:
-        return Ledger.create(at, header, genes, description)
-
-    ledger, reason = _whole_ledger(storage, opened)
-    if reason and not memory.description:
+    record = Record.of(log.path)
+    _see_to_checkpoints(storage.folder)
+    _check(record, header)
+    view, found, reason = _look(storage, header, genes, description)
+    if reason and record.header is None and not record.description:
         raise CampaignError(
-            f"{storage.shown}: this is damaged ({reason}), and {folder.events.name}, from which it would "
+            f"{storage.shown}: this is damaged ({reason}), and {log.path.name}, from which it would "
             "be restored, is lost. Put a copy of it back, or delete it to start anew."
         )
-    if reason and storage.file is not None:
-        aside = _move_aside(storage.file)
-        log.append("restored", durable=True, files=[storage.file.name], aside=aside.name, reason=reason)
-    if ledger is None:
-        if storage.file is not None:
-            _build(storage, opened, logged, memory)
-        ledger = opened(storage)
-    known = {e.candidate.id: e for e in ledger.evaluations()}
-    lost = [e for identity, e in logged.items() if identity not in known]
-    for evaluation in lost:
-        ledger.append(evaluation)
-    if lost:
-        log.append("restored", durable=True, candidates=[e.candidate.id for e in lost])
-    for identity, evaluation in known.items():
-        if identity not in logged:
+    _take_over(record, found, header, description, log, observer)
+    record.refresh()
+    if found is not None and not reason:
+        reason = _edited(record, found)
+    if reason:
+        name = storage.file.name if storage.file is not None else storage.shown
+        kept = {"aside": aside(storage.file)} if storage.file is not None else {}
+        if storage.file is None:
+            study.delete(storage, header)
+        _say(log, observer, files=[name], reason=reason, **kept)
+        view = found = None
+    elif view is None and record.entries:
+        _say(log, observer, files=[storage.shown], reason="it was missing")
+    if view is None:
+        view = _built(storage, header, genes, description, record)
+    else:
+        stored = found.evaluations if found is not None else {}
+        for evaluation in record.evaluations(record.entries.keys() - stored.keys()):
+            view.append(evaluation)
+    view.finish(finished=record.finished)
+    return record, view
+
+
+def _check(record: Record, header: Header) -> None:
+    """Check that the log is that of the campaign in the folder, perhaps with another number of generations.
+
+    Raises:
+        CampaignError: It is another's.
+    """
+    if record.header is None:
+        return
+    there, here = record.header.to_tree(), header.to_tree()
+    for key, value in there.items():
+        if key != "generations" and value != here[key]:
+            raise CampaignError(
+                f"{record.path.parent / 'campaign.yaml'}: {key} is {here[key]}, and was {value} when the "
+                "campaign began: the file was edited, or another version reads it otherwise. Change it back, "
+                "or begin another campaign with --out."
+            )
+
+
+def _look(
+    storage: Storage, header: Header, genes: Mapping[str, Gene], description: Mapping[str, Any]
+) -> tuple[StudyView | None, Contents | None, str]:
+    """Return the study, what stands in it, and what is wrong with it; nothing of a file that is not there."""
+    if storage.file is not None and not storage.file.exists():
+        return None, None, ""
+    reason = storage.damage()
+    if reason:
+        return None, None, reason
+    try:
+        view = StudyView.open(storage, header, genes, description)
+        return view, view.contents(), ""
+    except DamagedError as error:
+        return None, None, str(error)
+
+
+def _take_over(
+    record: Record,
+    found: Contents | None,
+    header: Header,
+    description: Mapping[str, Any],
+    log: EventLog,
+    observer: Observer | None,
+) -> None:
+    """Take over what the log does not have, and the study has as it was written."""
+    older = record.header is None
+    if found is not None:
+        lost = [
+            evaluation
+            for identity, evaluation in found.evaluations.items()
+            if identity not in record.entries
+            and identity not in found.edited
+            and (older or found.format > 1)  # an older version's trials have no digests
+        ]
+        asks = [ask for ask in found.asks if ask.candidate not in record.asks]
+        for ask in asks:
+            log.append("asked", candidate=ask.candidate, ask=ask.number, after=ask.after)
+        generation, candidates = found.current
+        if older and generation:
+            log.append("generation_started", generation=generation, candidates=candidates)
+        for evaluation in lost:
             log.keep(evaluation)
-    return ledger
+        if lost:
+            reason = (
+                "an older version kept them in the study" if found.format == 1 else "the log had lost them"
+            )
+            _say(log, observer, candidates=[e.candidate.id for e in lost], reason=reason)
+    if older:
+        finished = {"finished": True} if found is not None and found.finished else {}
+        said = {"format": FORMAT, "header": header.to_tree(), **description}
+        log.append("created", durable=True, **said, **finished)
+    elif record.header is not None and record.header.generations != header.generations:
+        log.append("extended", durable=True, generations=header.generations)  # killed before it said so
+
+
+def _edited(record: Record, found: Contents) -> str:
+    """Say where a study says something else than the log; empty where it does not."""
+    strangers = found.evaluations.keys() - record.entries.keys()
+    if strangers or found.twice:
+        return "it was edited: it has evaluations that the log does not have"
+    for evaluation in record.evaluations(found.evaluations.keys()):
+        identity = evaluation.candidate.id
+        if fingerprint(found.evaluations[identity]) != fingerprint(evaluation):
+            return f"it was edited: it says something else of {identity} than the log"
+    return ""
+
+
+def _built(
+    storage: Storage,
+    header: Header,
+    genes: Mapping[str, Gene],
+    description: Mapping[str, Any],
+    record: Record,
+) -> StudyView:
+    """Make the study of what the log knows; a file appears as a whole, or a reader would take a part."""
+    at = storage
+    if storage.file is not None:
+        fresh = storage.file.with_name(f".{storage.file.name}.new")
+        for suffix in ("-journal", ".lock", ""):
+            fresh.with_name(f"{fresh.name}{suffix}").unlink(missing_ok=True)
+        # A journal that the lost file left would be played into the new one.
+        storage.file.with_name(f"{storage.file.name}-journal").unlink(missing_ok=True)
+        at = storage.at(fresh)
+    view = StudyView.open(at, header, genes, description)
+    evaluations = {e.candidate.id: e for e in record.evaluations()}
+    for identity in record.entries:
+        view.append(evaluations[identity])
+    generation, candidates = record.current
+    if generation:
+        asks = [record.asks[identity] for identity in candidates if identity in record.asks]
+        view.announce(generation, candidates, asks)
+    if storage.file is None:
+        return view
+    fresh.rename(storage.file)
+    return StudyView.open(storage, header, genes, description)
 
 
 def restore_weights(running: "Running") -> None:
@@ -260,18 +359,12 @@ def _environment(folder: CampaignFolder) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_description(tree: Mapping[str, Any]) -> bool:
-    spec, environment = tree.get("spec"), tree.get("environment")
-    return isinstance(spec, dict) and "candidate" in spec and isinstance(environment, dict)
-
-
 def _description_of_study(folder: CampaignFolder) -> Mapping[str, Any]:
     """Return what the study remembers; the folder says at least where that is."""
     try:
-        found = Ledger.open(folder).description
+        return study.read(folder).description
     except CampaignError:
         return {}
-    return found if _is_description(found) else {}
 
 
 def _give_up(folder: CampaignFolder, path: Path) -> None:
@@ -290,67 +383,6 @@ def _give_up(folder: CampaignFolder, path: Path) -> None:
             f"{path}: this is damaged, and neither {folder.events.name} nor the study remembers it. Put a "
             f"copy of it back, or delete it and start with `moosearch search FILE --out {folder.root}`."
         )
-
-
-def _evaluations(memory: Memory, keys: list[str]) -> dict[str, Evaluation]:
-    found = {}
-    for identity, tree in memory.evaluations.items():
-        try:
-            found[identity] = checked(tree, keys)
-        except ValueError:
-            continue
-    return found
-
-
-def _whole_ledger(storage: Storage, opened: Callable[[Storage], Ledger]) -> tuple[Ledger | None, str]:
-    """Open the ledger in a file of the folder.
-
-    Returns:
-        The ledger, and None where there is no such file, or it is damaged; and why it is.
-    """
-    if storage.file is None or not storage.file.exists():
-        return None, ""
-    reason = storage.damage()
-    if reason:
-        return None, reason
-    try:
-        ledger = opened(storage)
-        ledger.evaluations()
-    except DamagedError as error:
-        return None, str(error)
-    return ledger, ""
-
-
-def _move_aside(path: Path) -> Path:
-    """Rename a damaged file, and what SQLite keeps beside it; return its new path."""
-    number = 1
-    while path.with_name(f"{path.name}.damaged-{number}").exists():
-        number += 1
-    for suffix in ("-journal", "-wal", "-shm", ""):
-        own = path.with_name(f"{path.name}{suffix}")
-        if own.exists():
-            own.rename(own.with_name(f"{own.name}.damaged-{number}"))
-    return path.with_name(f"{path.name}.damaged-{number}")
-
-
-def _build(
-    storage: Storage, opened: Callable[[Storage], Ledger], logged: dict[str, Evaluation], memory: Memory
-) -> None:
-    """Make the ledger's file of what the log knows; it appears as a whole, or a reader would take a part."""
-    assert storage.file is not None
-    fresh = storage.file.with_name(f".{storage.file.name}.new")
-    for suffix in ("-journal", ".lock", ""):
-        fresh.with_name(f"{fresh.name}{suffix}").unlink(missing_ok=True)
-    # A journal that the lost file left would be played into the new one.
-    storage.file.with_name(f"{storage.file.name}-journal").unlink(missing_ok=True)
-    ledger = opened(storage.at(fresh))
-    for evaluation in logged.values():
-        ledger.append(evaluation)
-    if logged:
-        generation = max(e.generation for e in logged.values())
-        flying = [Ask(i, a["ask"], a["after"]) for i, a in memory.asks.items() if i not in logged]
-        ledger.announce_asks(generation, flying)
-    fresh.rename(storage.file)
 
 
 def _see_to_checkpoints(folder: CampaignFolder) -> None:

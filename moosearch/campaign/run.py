@@ -1,6 +1,6 @@
 """A campaign from start to end.
 
-Resume is replay: the algorithm starts from its seed, and the ledger answers for what was evaluated.
+Resume is replay: the algorithm starts from its seed, and the log answers for what was evaluated.
 """
 
 import contextlib
@@ -14,29 +14,24 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from moosearch.algorithms import ALGORITHMS
 from moosearch.algorithms.grid import GridSearch
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.deaths import deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.generational import generational
-from moosearch.campaign.ledger import Header, Ledger
 from moosearch.campaign.observer import Observer, Observers
 from moosearch.campaign.order import Order
+from moosearch.campaign.passwords import masked
 from moosearch.campaign.plan import Plan
-from moosearch.campaign.recovery import (
-    description_of,
-    extended,
-    generations_of,
-    open_ledger,
-    restore_weights,
-)
+from moosearch.campaign.record import FORMAT, Record, extended, generations_of
+from moosearch.campaign.recovery import description_of, open_record, restore_weights
 from moosearch.campaign.running import Running
 from moosearch.campaign.steady import steady
 from moosearch.campaign.stop import Stop
-from moosearch.campaign.storage import Storage, masked
+from moosearch.campaign.storage import Storage
 from moosearch.campaign.storage import check as check_storage
+from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, MooSearchError, StorageError
 from moosearch.evaluators.work import versions
 from moosearch.space.files import dump
@@ -73,25 +68,27 @@ def run(
         with folder.lock(), EventLog(folder.events) as log:
             if order is not None:
                 _impose(order, folder)
-            _extend(plan, folder, log)
-            ledger = _ledger(plan, folder, log, _describe(plan, folder, log))
+            _extend(plan, folder, log, observer)
+            record, view = _record(plan, folder, log, _describe(plan, folder, log), observer)
             deaths = deaths_in(folder.events)
             with following(plan, folder, log, observer) as told:
                 work = dataclasses.replace(plan.work, images=images)
                 with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
-                    known = {e.candidate.id: e for e in ledger.evaluations()}
+                    known = {e.candidate.id: e for e in record.evaluations()}
                     told.started(plan, len(known), pool.workers)
                     conductor = Conductor(
                         pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint, deaths
                     )
-                    running = Running(plan, folder, ledger, log, conductor, told, known)
+                    running = Running(
+                        plan, folder, view, log, conductor, told, known, [*record.asks.values()]
+                    )
                     try:
                         _search(running)
                         restore_weights(running)
                     finally:
                         if known:
                             running.write_tables()
-                ledger.conclude()
+                view.finish(finished=True)
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
@@ -180,17 +177,18 @@ def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> dict[str, An
         "machine": platform.machine(),
         "system": platform.platform(),
     }
-    log.append("created", durable=True, spec=spec, environment=environment)
+    header = plan.header.to_tree()
+    log.append("created", durable=True, format=FORMAT, header=header, spec=spec, environment=environment)
     write_atomically(folder.environment, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder.spec, dump(spec))
     return {"spec": spec, "environment": environment}
 
 
-def _extend(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
+def _extend(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer | None) -> None:
     """Change the number of generations of a campaign that was begun, if the plan has another one.
 
     ``campaign.yaml`` decides: a campaign that dies before it is written has the old number, and one that dies
-    after it the new one, which the log and the ledger take over whenever they are opened.
+    after it the new one, which the log takes over whenever it is opened.
 
     Raises:
         CampaignError: It cannot have so many.
@@ -209,40 +207,32 @@ def _extend(plan: Plan, folder: CampaignFolder, log: EventLog) -> None:
             f"{folder.root}: campaign.budget.generations: this repeats another search, whose end is its own: "
             "extend that one, and replay it."
         )
-    header = dataclasses.replace(_header(plan), generations=planned)
-    ledger = open_ledger(Storage(plan.campaign.storage, folder), header, plan.space.genes(), description, log)
-    begun = _begun(ledger, plan)
+    before = dataclasses.replace(plan.header, generations=planned)
+    storage = Storage(plan.campaign.storage, folder)
+    record, view = open_record(storage, before, plan.space.genes(), description, log, observer)
+    begun = _begun(record, plan)
     if wanted < begun:
         raise CampaignError(
             f"{folder.root}: campaign.budget.generations: got {wanted}, expected at least {begun}: so many "
             f"generations were begun, of {planned}."
         )
-    ledger.reopen()
+    view.finish(finished=False)
     write_atomically(folder.spec, dump(extended(description, wanted)["spec"]))
 
 
-def _begun(ledger: Ledger, plan: Plan) -> int:
+def _begun(record: Record, plan: Plan) -> int:
     """Return how many generations were begun: those of which something is evaluated, or was asked for."""
-    asked = []
-    with contextlib.suppress(KeyError, TypeError):  # damaged: it is asked again
-        asked = [1 + ask.number // plan.campaign.budget.population for ask in ledger.asks()]
-    return max([0, *(e.generation for e in ledger.evaluations()), *asked])
+    asked = [1 + ask.number // plan.campaign.budget.population for ask in record.asks.values()]
+    return max([0, *(entry.generation for entry in record.entries.values()), *asked])
 
 
-def _ledger(plan: Plan, folder: CampaignFolder, log: EventLog, description: Mapping[str, Any]) -> Ledger:
-    """Open the ledger, and have back what it or the log lost."""
+def _record(
+    plan: Plan,
+    folder: CampaignFolder,
+    log: EventLog,
+    description: Mapping[str, Any],
+    observer: Observer | None = None,
+) -> tuple[Record, StudyView]:
+    """Open what is known, have back what was lost, and bring the study up to date."""
     storage = Storage(plan.campaign.storage, folder)
-    return open_ledger(storage, _header(plan), plan.space.genes(), description, log)
-
-
-def _header(plan: Plan) -> Header:
-    campaign = plan.campaign
-    return Header(
-        campaign.name,
-        plan.objectives,
-        tuple(str(constraint) for constraint in plan.constraints),
-        ALGORITHMS.name_of(campaign.algorithm),
-        campaign.budget.population,
-        campaign.budget.generations,
-        campaign.seed,
-    )
+    return open_record(storage, plan.header, plan.space.genes(), description, log, observer)

@@ -7,9 +7,10 @@ import pandas as pd
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
+from moosearch.campaign.order import Ask
 from moosearch.campaign.plan import Plan
+from moosearch.campaign.study import StudyView
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
@@ -24,28 +25,30 @@ class Running:
     Attributes:
         plan: What to do.
         folder: The campaign's folder.
-        ledger: What is known, on disk.
-        log: What happened, on disk.
+        view: What is known, for those who look at it with Optuna.
+        log: What is known and what happened, on disk.
         conductor: Does jobs.
         observer: Is told what happens.
-        known: The ledger's evaluations by candidate id.
+        known: What is evaluated, by candidate id.
+        asks: Of a steady-state search: what the log says was asked for.
         told: What the algorithm was told in this process, from the beginning of the campaign.
     """
 
     plan: Plan
     folder: CampaignFolder
-    ledger: Ledger
+    view: StudyView
     log: EventLog
     conductor: Conductor
     observer: Observer
     known: dict[str, Evaluation]
+    asks: list[Ask] = field(default_factory=list)
     told: list[Evaluation] = field(default_factory=list)
 
     def store(self, outcome: Outcome, evaluation: Evaluation) -> None:
-        """Store an outcome as an evaluation: weights, log, ledger. What the ledger knows has its weights."""
+        """Store an outcome as an evaluation: weights, log, study. What the log knows has its weights."""
         self.store_weights(outcome)
         self.log.keep(evaluation)
-        self.ledger.append(evaluation)
+        self.view.append(evaluation)
         self.known[evaluation.candidate.id] = evaluation
         self.observer.evaluated(evaluation)
 
@@ -90,4 +93,5 @@ class Running:
 
     def write_tables(self) -> None:
         """Write the tables anew."""
-        write_tables(self.folder, self.ledger)
+        in_order = sorted(self.known.values(), key=lambda e: (e.generation, e.index))
+        write_tables(self.folder, in_order, self.plan.header)

@@ -1,4 +1,4 @@
-"""How far a campaign is, who runs it, and what runs where: read from its ledger, log and lock.
+"""How far a campaign is, who runs it, and what runs where: read from its log and lock.
 
 Reading needs neither torch nor Ray, and disturbs nobody.
 """
@@ -13,8 +13,7 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, Holder
 from moosearch.campaign.now import Now, RunningJob, read_now, shown
-from moosearch.campaign.tables import hypervolumes
-from moosearch.evaluation import Evaluation
+from moosearch.campaign.record import Entry
 from moosearch.pareto import Front
 
 State = Literal["running", "stopped", "finished"]
@@ -205,18 +204,19 @@ def read_status(campaign: Campaign, at: datetime | None = None) -> Status:
     at = at or datetime.now(UTC)
     # The lock first: a process that ends meanwhile has stored all that is read after it.
     running, now = campaign.folder.running, read_now(campaign.folder.events)
-    header, evaluations = campaign.header, campaign.evaluations
-    finished, (generation, working) = campaign.finished, campaign.current
-    confirmed = campaign.confirmation
-    front = Front.of(evaluations, header.objectives)
+    header, record = campaign.header, campaign.record
+    entries = record.in_order()
+    finished, (generation, working) = record.finished, record.current
+    confirmed, front = campaign.confirmation, campaign.front
     confirmation = None if confirmed is None else _confirmation(confirmed, running=running)
     confirming = confirmation is not None and confirmation.done < confirmation.planned
     total = header.population * header.generations
-    known = {e.candidate.id for e in evaluations}
-    waiting = sum(identity not in known for identity in working)
-    failed = [e for e in evaluations if e.status == "failed"]
+    waiting = sum(identity not in record.entries for identity in working)
+    failed = [entry for entry in entries if entry.status == "failed"]
     jobs = tuple(_job(job, at) for job in now.jobs) if running else ()
-    missing = confirmation.planned - confirmation.done if confirmation and confirming else total - len(known)
+    missing = (
+        confirmation.planned - confirmation.done if confirmation and confirming else total - len(entries)
+    )
     pace, left = _pace(now, jobs, missing, at) if running else (None, None)
     searching = running and not (finished and confirming)
     return Status(
@@ -231,20 +231,20 @@ def read_status(campaign: Campaign, at: datetime | None = None) -> Status:
         driver=_driver(campaign.folder, now, at) if running else None,
         generation=generation,
         generations=header.generations,
-        done=len(evaluations),
+        done=len(entries),
         total=total,
         waiting=waiting,
         workers=now.workers if running else 0,
         jobs=jobs,
-        nodes=_nodes(now, jobs, evaluations, running=running),
+        nodes=_nodes(now, jobs, entries, running=running),
         retries=now.retries,
         failures=dict(Counter(e.failure or "error" for e in failed)),
         failed=tuple(
-            FailedCandidate(e.candidate.id, e.failure or "error", e.attempts, shown(e.reason)) for e in failed
+            FailedCandidate(e.id, e.failure or "error", e.attempts, shown(e.reason)) for e in failed
         ),
         pace=pace,
         left=left,
-        history=tuple(hypervolumes(evaluations, header)),
+        history=tuple(campaign.history),
         best={o.key: _best(front, o.key) for o in header.objectives if front.members},
         confirmation=confirmation,
     )
@@ -292,13 +292,12 @@ def _driver(folder: CampaignFolder, now: Now, at: datetime) -> Driver:
 
 
 def _nodes(
-    now: Now, jobs: Sequence[JobStatus], evaluations: Sequence[Evaluation], *, running: bool
+    now: Now, jobs: Sequence[JobStatus], entries: Sequence[Entry], *, running: bool
 ) -> tuple[NodeStatus, ...]:
     """Return the machines by name: those of the cluster, and those that something ran on before."""
     cluster = now.nodes if running else []
     busy = Counter(job.host for job in jobs)
-    hosts = (e.provenance.get("host") for e in evaluations)
-    done = Counter(shown(host) for host in hosts if isinstance(host, str))
+    done = Counter(shown(entry.host) for entry in entries if entry.host)
     rows = []
     for name in dict.fromkeys([*(node.name for node in cluster), *busy, *done]):
         same = [node for node in cluster if node.name == name]

@@ -1,6 +1,6 @@
 """The steady-state loop: a candidate is asked for whenever a worker is free, and told when it is done.
 
-What the ledger knows is repeated first, in the recorded order of asks and tells, so that the search is where
+What the log knows is repeated first, in the recorded order of asks and tells, so that the search is where
 it was; candidates that were in flight are submitted again. An order that the folder imposes is followed to
 its end: outcomes that come early are stored, and held back until it is their turn to be told.
 """
@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 
 from moosearch.algorithms import SteadySearch
-from moosearch.campaign.events import read_events
 from moosearch.campaign.order import Ask, Order
 from moosearch.campaign.running import Running
 from moosearch.errors import CampaignError
@@ -62,7 +61,7 @@ class _Loop:
             self._begin(self._generation)
         if submitted:
             flying = [ask for ask, _ in self._flying.values()]
-            self._running.ledger.announce_asks(self._generation, flying)
+            self._running.view.announce(self._generation, [ask.candidate for ask in flying], flying)
         for candidate in submitted:
             self._running.conductor.submit(Job(candidate))
 
@@ -164,7 +163,7 @@ class _Loop:
 
 
 def _recorded(running: Running, population: int) -> Order:
-    """Return the order that is imposed, or else the one that the ledger tells of."""
+    """Return the order that is imposed, or else the one that the log tells of."""
     imposed, known = running.folder.order, list(running.known.values())
     try:
         if imposed.is_file():
@@ -172,15 +171,6 @@ def _recorded(running: Running, population: int) -> Order:
             if len(order.tells) < len(order.asks):
                 raise ValueError(f"{imposed.name} is the order of an unfinished search")
             return order
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            return Order.of(known, population, running.ledger.asks())
-        # A ledger that was restored from the log does not know who was in flight.
-        return Order.of(known, population, _logged(running))
-    except (ValueError, KeyError, TypeError) as error:
+        return Order.of(known, population, running.asks)
+    except ValueError as error:
         raise CampaignError(f"{running.folder.root}: this search cannot go on: {error}.") from error
-
-
-def _logged(running: Running) -> list[Ask]:
-    """Return all asks that the log tells of, from the oldest."""
-    asked = (event for event in read_events(running.folder.events) if event["event"] == "asked")
-    return [Ask(event["candidate"], event["ask"], event["after"]) for event in asked]

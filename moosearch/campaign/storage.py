@@ -1,4 +1,4 @@
-"""Where the ledger of a campaign lies, and how nothing secret of it is written down.
+"""Where the study of a campaign lies, and how it is opened without writing a password down.
 
 A file in the campaign's folder, SQLite's or Optuna's journal; or a database, which campaigns share.
 """
@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.folder import CampaignFolder, DamagedError
+from moosearch.campaign.passwords import MASK, QUERY, masked_text
 from moosearch.errors import CampaignError, SpecError
 from moosearch.space.files import load
 
@@ -31,57 +32,11 @@ JOURNAL = "journal"
 PASSWORD = "MOOSEARCH_STORAGE_PASSWORD"
 """The environment variable that a password is taken from where none is given."""
 
-MASK = "***"
-
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 """What a URL without a driver means: what our extras of these names install."""
 
-# A password reaches to the last @ before the host, as somebody may have written one into it.
-_USER = re.compile(r"(?<=://)([^:/@\s]*):([^@\s]+(?:@[^@/?\s]*)*)@")
-_TOKEN = re.compile(r"(?<=https://)([^:/@\s]+)@|(?<=http://)([^:/@\s]+)@")
-_QUERY = re.compile(r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|api_?key)=)[^&\s]+", re.IGNORECASE)
-
 _given: dict[str, str] = {}
 """URLs with passwords that were given to this process, by what was written of them."""
-
-
-def masked_text(text: str) -> str:
-    """Return a text with ``***`` for every password in its URLs.
-
-    Example:
-        >>> masked_text("postgresql://me:secret@host/db?sslpassword=x")
-        'postgresql://me:***@host/db?sslpassword=***'
-    """
-    return _QUERY.sub(rf"\1{MASK}", _TOKEN.sub(f"{MASK}@", _USER.sub(rf"\1:{MASK}@", text)))
-
-
-def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search space file without what is nobody's business: passwords, and values of ``env_vars``."""
-    found: dict[str, Any] = _masked(tree)
-    return found
-
-
-def _masked(node: Any) -> Any:
-    if isinstance(node, str):
-        return masked_text(node)
-    if isinstance(node, Mapping):
-        hidden = node.get("env_vars")
-        found = {key: _masked(value) for key, value in node.items()}
-        return found | {"env_vars": dict.fromkeys(hidden, MASK)} if isinstance(hidden, Mapping) else found
-    return [_masked(element) for element in node] if isinstance(node, list | tuple) else node
-
-
-def comparable(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search space file so that it equals another that differs in passwords alone, or has none."""
-    found = masked(tree)
-    campaign = found.get("campaign")
-    if isinstance(campaign, Mapping) and isinstance(campaign.get("storage"), str):
-        found["campaign"] = {**campaign, "storage": campaign["storage"].replace(f":{MASK}@", "@")}
-    return found
-
-
-class DamagedError(CampaignError):
-    """What was read is not what a ledger holds."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +257,7 @@ def _connection(setting: str) -> tuple[str, dict[str, Any]]:
 
 def _secrets(url: URL) -> list[str]:
     """Return the passwords in a URL, as they are and as they are quoted."""
-    values = [value for key, value in url.query.items() if _QUERY.match(f"?{key}=x")]
+    values = [value for key, value in url.query.items() if QUERY.match(f"?{key}=x")]
     found = [str(value) for value in (url.password, *values) if value]
     return [*found, *(quote_plus(value) for value in found)]
 

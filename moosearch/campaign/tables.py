@@ -1,31 +1,37 @@
-"""Tables of a campaign: views of the ledger, rebuilt at will."""
+"""Tables of a campaign: views of the log, rebuilt at will."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Header, Ledger
-from moosearch.evaluation import Evaluation
-from moosearch.pareto import Front
+from moosearch.campaign.header import Header
+from moosearch.evaluation import Evaluation, Measured
+from moosearch.pareto import Front, hypervolume, non_dominated, to_losses
+from moosearch.pareto.dominance import Array
 from moosearch.pareto.front import to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_tables(folder: CampaignFolder, ledger: Ledger) -> None:
-    """Write ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, and ``confirmed.csv`` if anything is."""
-    evaluations = ledger.evaluations()
-    confirmation = Confirmation.read(folder, evaluations, ledger.header.objectives)
-    front = Front.of(evaluations, ledger.header.objectives)
+def write_tables(folder: CampaignFolder, evaluations: Sequence[Evaluation], header: Header) -> None:
+    """Write ``candidates.csv``, ``front.csv``, ``hypervolume.csv``, and ``confirmed.csv`` if anything is.
+
+    Args:
+        folder: The campaign's folder.
+        evaluations: Everything evaluated, in the order asked for.
+        header: What the campaign says of itself.
+    """
+    confirmation = Confirmation.read(folder, evaluations, header.objectives)
+    front = Front.of(evaluations, header.objectives)
     tables = {
         folder.candidates: candidates_table(evaluations),
         folder.front: front.to_frame(),
-        folder.hypervolume: hypervolume_table(evaluations, ledger.header),
+        folder.hypervolume: hypervolume_table(evaluations, header),
     }
     if confirmation is not None:
         tables[folder.confirmed_table] = confirmation.to_frame()
@@ -53,22 +59,59 @@ def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> "pd.
     return pd.DataFrame(hypervolumes(evaluations, header), columns=columns)
 
 
-def hypervolumes(evaluations: Sequence[Evaluation], header: Header) -> list[dict[str, Any]]:
+def hypervolumes(evaluations: Iterable[Measured], header: Header) -> list[dict[str, Any]]:
     """Return a row a generation: evaluations so far, size of the front, hypervolume in [0, 1]."""
-    rows = []
-    for generation in sorted({e.generation for e in evaluations}):
-        until = [e for e in evaluations if e.generation <= generation]
-        front = Front.of(until, header.objectives)
-        rows.append(
+    return History(header).of(evaluations)
+
+
+class History:
+    """The rows of `hypervolumes` of a campaign that goes on: only what comes is computed."""
+
+    def __init__(self, header: Header) -> None:
+        """Start empty."""
+        self._objectives = header.objectives
+        self._rows: list[dict[str, Any]] = []
+        self._fronts: list[Array] = []
+        self._sizes: list[int] = []
+
+    def of(self, evaluations: Iterable[Measured]) -> list[dict[str, Any]]:
+        """Return the rows.
+
+        Args:
+            evaluations: Everything evaluated, in any order; what was there the last time still is.
+        """
+        groups: dict[int, list[Measured]] = {}
+        for each in evaluations:
+            groups.setdefault(each.generation, []).append(each)
+        generations = sorted(groups)
+        same = 0
+        for row, size, generation in zip(self._rows, self._sizes, generations, strict=False):
+            if row["generation"] != generation or size != len(groups[generation]):
+                break
+            same += 1
+        del self._rows[same:], self._fronts[same:], self._sizes[same:]
+        for generation in generations[same:]:
+            self._add(generation, groups[generation])
+        return [dict(row) for row in self._rows]
+
+    def _add(self, generation: int, group: list[Measured]) -> None:
+        before = self._rows[-1] if self._rows else {"evaluations": 0, "failed": 0, "hypervolume": 0.0}
+        old = self._fronts[-1] if self._fronts else np.zeros((0, len(self._objectives)))
+        losses = np.vstack([old, to_losses([e for e in group if e.feasible], self._objectives)])
+        front = losses[non_dominated(losses)]
+        front = front[np.lexsort(front.T[::-1])]  # as `Front` sorts its members: sums are the same to the bit
+        volume = before["hypervolume"] if np.array_equal(front, old) else hypervolume(front)
+        self._fronts.append(front)
+        self._sizes.append(len(group))
+        self._rows.append(
             {
                 "generation": generation,
-                "evaluations": len(until),
-                "failed": sum(e.status == "failed" for e in until),
+                "evaluations": before["evaluations"] + len(group),
+                "failed": before["failed"] + sum(e.status == "failed" for e in group),
                 "front": len(front),
-                "hypervolume": front.hypervolume(),
+                "hypervolume": volume,
             }
         )
-    return rows
 
 
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def doctor(
 ) -> None:
     """Check whether a campaign can run here, and say what to do; 0 if nothing failed, else 1."""
     from moosearch.campaign.doctor import examine
-    from moosearch.campaign.events import dumps
+    from moosearch.campaign.log import dumps
 
     space = None
     if folder is not None and _is_space(folder):

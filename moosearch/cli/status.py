@@ -32,7 +32,7 @@ def status(
 ) -> None:
     """Say how far a campaign is, who runs it and what runs where."""
     from moosearch.campaign.campaign import Campaign
-    from moosearch.campaign.events import dumps
+    from moosearch.campaign.log import dumps
     from moosearch.campaign.status import read_status
 
     campaign = Campaign(folder)
@@ -69,7 +69,7 @@ def _looks(campaign: Any, interval: float) -> Iterator[Any]:
 
 
 def _watch(looks: Iterator[Any], *, as_json: bool) -> None:
-    from moosearch.campaign.events import dumps
+    from moosearch.campaign.log import dumps
 
     if as_json or not out.is_terminal:
         said = ""

@@ -6,16 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.header import Header
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators.work import versions
 from moosearch.export.files import FORMAT
 from moosearch.judging.record import attack_tree, wilson
 from moosearch.models import count_flops, count_parameters
-from moosearch.pareto import Front
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of
 from moosearch.training.objectives import RobustAccuracy
@@ -107,18 +106,17 @@ def _objectives(
     return found
 
 
-def on_front(folder: CampaignFolder, header: Header, evaluation: Evaluation) -> bool:
+def on_front(folder: CampaignFolder, evaluation: Evaluation) -> bool:
     """Return whether a candidate is on the campaign's front as it is now."""
-    front = Front.of(Ledger.open(folder).evaluations(), header.objectives)
+    front = Campaign(folder.root).front
     return any(member.candidate.id == evaluation.candidate.id for member in front)
 
 
 def confirmation_of(
-    folder: CampaignFolder, header: Header, evaluation: Evaluation, campaign: CampaignSpec
+    folder: CampaignFolder, evaluation: Evaluation, campaign: CampaignSpec
 ) -> dict[str, Any] | None:
     """Return what was confirmed of the recipe, shares with Wilson intervals; None where nothing was."""
-    evaluations = Ledger.open(folder).evaluations()
-    found = Confirmation.read(folder, evaluations, header.objectives)
+    found = Campaign(folder.root).confirmation
     member = found.member(evaluation.candidate.id) if found is not None else None
     if member is None:
         return None

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.ledger import Header
+from moosearch.campaign.header import Header
 from moosearch.campaign.plan import campaign_spec
 from moosearch.campaign.spec import Budget, CampaignSpec
 from moosearch.campaign.weights import load_network
@@ -126,12 +126,12 @@ def export_model(
         write_atomically(partial / SPEC, _spec(campaign, imports, evaluation, spec))
         manifest = manifest_of(header, evaluation, spec, campaign, model, correct)
         manifest |= {
-            "on_front": on_front(folder, header, evaluation),
+            "on_front": on_front(folder, evaluation),
             "parity": dict(programs.parity),
             "missing": dict(programs.missing),
             "quantized": quantized,
             "latency": _latency(model, spec.dataset.shape, partial) if latency else None,
-            "confirmation": confirmation_of(folder, header, evaluation, campaign),
+            "confirmation": confirmation_of(folder, evaluation, campaign),
             "files": described(partial),
         }
         write_atomically(partial / CARD, model_card(manifest))

@@ -19,12 +19,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder, is_id
-from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.mirror import Pictures, mirror
 from moosearch.campaign.status import read_status
 from moosearch.errors import CampaignError, MooSearchError
 from moosearch.extras import require
 from moosearch.report.campaign_page import campaign_page
+from moosearch.report.data import settings, space_genes
 from moosearch.report.notes import campaign_note, candidate_notes
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class View:
             CampaignError: There is no campaign in the folder, or Optuna's dashboard is not installed.
         """
         self.folder = CampaignFolder.existing(folder)
+        self._campaign = Campaign(self.folder.root)  # goes on reading where it ended
         self._lock = threading.Lock()
         self._looked, self._seen = time.monotonic(), _changes(self.folder)
         self._app = self._made()
@@ -65,14 +66,18 @@ class View:
 
     def report(self) -> str:
         """Return the campaign's report."""
-        return campaign_page(Campaign(self.folder.root), refresh=REFRESH)
+        with self._lock:
+            return campaign_page(self._campaign, refresh=REFRESH)
 
     def _made(self) -> "WSGIApplication":
         dashboard = _library()
-        campaign, pictures = Campaign(self.folder.root), Pictures()
+        campaign, pictures = self._campaign, Pictures()
         notes = candidate_notes(campaign)
         words = {identity: word for identity, (word, _) in notes.items()}
-        study, numbers = mirror(Ledger.open(self.folder), pictures, _pictures(self.folder), words)
+        genes = space_genes(settings(self.folder)[0])
+        study, numbers = mirror(
+            campaign.header, campaign.evaluations, genes, pictures, _pictures(self.folder), words
+        )
         dashboard.save_note(study, campaign_note(campaign, read_status(campaign)))
         for identity, number in numbers.items():
             if identity in notes:

@@ -14,9 +14,9 @@ from typing import Any
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import ILLUSORY, Confirmation
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Header
+from moosearch.campaign.header import Header
 from moosearch.campaign.now import shown
-from moosearch.campaign.storage import masked, masked_text
+from moosearch.campaign.passwords import masked, masked_text
 from moosearch.errors import Place, SpecError
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import Front

@@ -62,17 +62,17 @@ FAULTS = {
     ),
     "resume": Fault(
         "campaign/run.py",
-        "for e in ledger.evaluations()}",
-        "for e in ledger.evaluations() if e.index}",
+        "for e in record.evaluations()}",
+        "for e in record.evaluations() if e.index}",
         "the first candidate of every generation is trained again on resume",
         "tests/campaign/test_run.py",
     ),
-    "ledger": Fault(
-        "campaign/ledger.py",
-        "constraints=dict(evaluation.violations)",
-        "constraints={}",
+    "study": Fault(
+        "campaign/study.py",
+        '"constraints": dict(evaluation.violations)',
+        '"constraints": {}',
         "Optuna is not told which constraints are violated",
-        "tests/campaign/test_ledger.py tests/campaign/test_run.py tests/campaign/test_storage.py",
+        "tests/campaign/test_study.py tests/campaign/test_run.py tests/campaign/test_storage.py",
     ),
     "attack": Fault(
         "attacks/ball.py",

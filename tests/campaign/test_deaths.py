@@ -13,7 +13,8 @@ import torch
 import moosearch
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.deaths import count_deaths, deaths_in
-from moosearch.campaign.events import EventLog, read_events
+from moosearch.campaign.events import EventLog
+from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.spec import LimitsSpec
 from moosearch.campaign.stop import Stop

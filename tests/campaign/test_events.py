@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from moosearch.campaign import events
-from moosearch.campaign.events import EventLog, dumps, read_events
+from moosearch.campaign.events import EventLog
+from moosearch.campaign.folder import DamagedError
+from moosearch.campaign.log import dumps, parted, read_events, repair
 from moosearch.campaign.now import Now, RunningJob, parse, read_now
 from moosearch.evaluators.evaluator import Node
 
@@ -171,7 +173,15 @@ def test_foreign_lines_change_nothing(path, line):
     with path.open("ab") as stream:
         stream.write(line + b"\n")
     assert dataclasses.replace(read_now(path), last=before.last) == before
-    assert kinds(path)[:3] == ["opened", "started", "begun"]
+    with pytest.raises(DamagedError, match=r"events\.jsonl, line 4: not as written"):
+        kinds(path)
+    with pytest.raises(DamagedError, match="line 4"):
+        EventLog(path)
+    whole = path.read_bytes()
+    assert repair(path) == ("events.jsonl.damaged-1", "4")
+    assert path.with_name("events.jsonl.damaged-1").read_bytes() == whole
+    assert kinds(path) == ["opened", "started", "begun"]
+    assert path.read_bytes() + line + b"\n" == whole
 
 
 def test_what_a_terminal_would_obey_is_not_kept(path):
@@ -250,8 +260,8 @@ def test_only_the_end_of_a_long_log_is_read(path, monkeypatch):
     assert [job.candidate for job in now.jobs] == ["f" * 12]
     assert now.done == 2000
     # Without what says it all, the whole log says the same.
-    lines = [line for line in path.read_bytes().splitlines() if b'"event": "now"' not in line]
-    path.write_bytes(b"\n".join(lines) + b"\n")
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if b'"event": "now"' not in line]
+    path.write_bytes(b"".join(parted(line)[0] + b"}\n" for line in lines))  # as an older version wrote it
     assert read_now(path) == now
     with EventLog(path):  # and its next writer says it
         pass

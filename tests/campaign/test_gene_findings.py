@@ -10,7 +10,7 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.gene_drift import Spread
 from moosearch.campaign.gene_effects import Effect, Effects, Scale
 from moosearch.campaign.gene_findings import _drifted, _objective, gene_findings
-from moosearch.campaign.ledger import Header
+from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation
 from tests.campaign.bred import FLOPS, ROBUST, bred
 

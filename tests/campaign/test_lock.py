@@ -131,7 +131,7 @@ ASIDE = """
     for arguments in commands:
         print("code", run(arguments), file=sys.stderr, flush=True)
 """
-UNREADABLE = {"study.db": [2, 2, 2], "campaign.yaml": [0, 0, 2], "": [2, 2, 2]}
+UNREADABLE = {"events.jsonl": [2, 2, 2], "study.db": [0, 0, 2], "campaign.yaml": [0, 0, 2], "": [2, 2, 2]}
 """Exit codes of status, front and resume where the user may not read a file, or the folder."""
 
 

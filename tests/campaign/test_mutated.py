@@ -239,7 +239,7 @@ def campaign(confirmed, tmp_path, monkeypatch):
 
     def planning(plan, folder, observer=None, stop=None, order=None):
         with folder.lock(), EventLog(folder.events) as log:
-            running._ledger(plan, folder, log, running._describe(plan, folder, log)).evaluations()
+            running._record(plan, folder, log, running._describe(plan, folder, log))
 
     monkeypatch.setattr(running, "run", planning)
     monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])

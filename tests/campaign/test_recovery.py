@@ -9,8 +9,8 @@ import pytest
 import moosearch
 from moosearch.campaign import storage
 from moosearch.campaign.campaign import confirm
-from moosearch.campaign.events import read_events
 from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.log import read_events
 from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluators import serial

@@ -16,9 +16,10 @@ from safetensors.numpy import save
 import moosearch
 from moosearch.campaign import run as runs
 from moosearch.campaign.campaign import replay
-from moosearch.campaign.events import EventLog, read_events
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.initial import FROM, complete, genomes, nearest_value, option_of
+from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import make_plan
 from moosearch.campaign.recipe import single
@@ -139,7 +140,7 @@ def check_equal(folder, other):
     ids = [e["candidate"]["id"] for e in read_events(mine.folder.events) if e["event"] == "evaluated"]
     assert sorted(ids) == sorted(e.candidate.id for e in theirs.evaluations)
     assert load(mine.folder.spec).data == load(theirs.folder.spec).data
-    assert mine._ledger.description["spec"] == load(theirs.folder.spec).data
+    assert mine.record.description["spec"] == load(theirs.folder.spec).data
 
 
 # First individuals

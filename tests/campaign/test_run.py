@@ -1,6 +1,5 @@
 """The loop: resume is replay, nothing is evaluated twice, failures are data."""
 
-import dataclasses
 import shutil
 import sys
 import textwrap
@@ -9,6 +8,7 @@ import optuna
 import pytest
 
 import moosearch
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.plan import make_plan
@@ -84,15 +84,14 @@ def test_a_finished_campaign_trains_nothing_again(tiny, tmp_path, finished, coun
     assert rows(again) == rows(finished)
 
 
-def test_weights_are_on_disk_before_the_ledger_knows(tiny, tmp_path, monkeypatch):
+def test_weights_are_on_disk_before_the_log_knows(tiny, tmp_path, monkeypatch):
     folder = CampaignFolder(tmp_path / "order")
-    from moosearch.campaign.ledger import Ledger
 
-    def append(self, evaluation):
+    def keep(self, evaluation):
         assert folder.weights(evaluation.candidate.id).is_file()
         raise StopError
 
-    monkeypatch.setattr(Ledger, "append", append)
+    monkeypatch.setattr(EventLog, "keep", keep)
     with pytest.raises(StopError):
         run(plan_of(tiny()), folder)
 
@@ -308,15 +307,6 @@ def test_observer_hears_everything_in_order(tiny, tmp_path):
         expected += [("evaluated", number, index) for index in range(4)]
         expected.append(("finished", number, 4 * number))
     assert heard == expected
-
-
-def test_evaluations_survive_the_ledger(finished):
-    from moosearch.campaign.ledger import Header, Ledger
-
-    again = Ledger.open(finished.folder)
-    assert dataclasses.asdict(again.header) == dataclasses.asdict(finished.header)
-    assert isinstance(again.header, Header)
-    assert again.evaluations() == finished.evaluations
 
 
 def test_a_folder_of_something_else_is_not_written_to(tiny, tmp_path):

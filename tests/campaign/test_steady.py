@@ -13,15 +13,16 @@ from safetensors.numpy import save
 import moosearch
 from moosearch.algorithms.breeding import Breeder
 from moosearch.campaign import campaign as campaigns
-from moosearch.campaign.events import read_events
+from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Ledger
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.order import Ask, Order
 from moosearch.campaign.plan import make_plan
+from moosearch.campaign.record import Record
 from moosearch.campaign.run import run
 from moosearch.campaign.stop import Stop
 from moosearch.campaign.storage import JOURNAL
+from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, Place, Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import EVALUATORS, Outcome
@@ -168,13 +169,15 @@ def test_a_run_that_dies_after_every_candidate_equals_an_undisturbed_one(
 
 @pytest.mark.rotated(4)
 @pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("name", ["append", "announce_asks"])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(EventLog, "keep"), (StudyView, "append"), (StudyView, "announce")]
+)
 @pytest.mark.parametrize("number", [1, 5, 12])
 def test_a_death_between_two_writes_changes_nothing(
-    plan, tmp_path, trained, undisturbed, monkeypatch, name, number, late
+    plan, tmp_path, trained, undisturbed, monkeypatch, owner, name, number, late
 ):
     folder = CampaignFolder(tmp_path / "killed")
-    real = getattr(Ledger, name)
+    real = getattr(owner, name)
     calls = 0
 
     def dying(self, *arguments):
@@ -186,7 +189,7 @@ def test_a_death_between_two_writes_changes_nothing(
             raise DeathError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, name, dying)
+        patch.setattr(owner, name, dying)
         with pytest.raises(DeathError):
             run(at(plan, ONE), folder)
     known = {e.candidate.id for e in moosearch.Campaign(folder.root).evaluations}
@@ -222,11 +225,9 @@ def test_other_workers_go_on_in_the_recorded_order(plan, tmp_path, trained, work
 
 
 def order_of(folder):
-    """The order that the ledger tells of."""
-    asks = [
-        Ask(e["candidate"], e["ask"], e["after"]) for e in read_events(folder.events) if e["event"] == "asked"
-    ]
-    return Order.of(moosearch.Campaign(folder.root).evaluations, POPULATION, asks)
+    """The order that the log tells of."""
+    campaign = moosearch.Campaign(folder.root)
+    return Order.of(campaign.evaluations, POPULATION, [*campaign.record.asks.values()])
 
 
 def test_several_workers_are_kept_busy(plan, tmp_path, trained):
@@ -249,21 +250,20 @@ def test_workers_that_come_later_are_used(plan, tmp_path, trained, monkeypatch):
     assert [ask.after for ask in order_of(folder).asks] == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
 
 
-def test_who_was_in_flight_is_found_in_the_log_too(plan, tmp_path, trained, monkeypatch):
-    """A ledger that was restored has evaluations alone."""
+def test_who_was_in_flight_is_found_in_the_study_too(plan, tmp_path, trained, monkeypatch):
+    """It is asked where the log was lost."""
     folder = CampaignFolder(tmp_path / "killed")
     with pytest.raises(DeathError):
         run(at(plan, Jumbled(3, seed=2)), folder, DieAfter(5))
     order = order_of(folder)
     numbers = {ask.candidate: ask.number for ask in order.asks}
     assert max(numbers[i] for i in order.tells) >= len(order.tells), "choose another seed: there is no gap"
-    monkeypatch.setattr(Ledger, "asks", lambda _: [])
+    folder.events.unlink()
     run(at(plan, Jumbled(3, seed=3)), folder)
     assert order_of(folder).tells[:5] == order.tells
     assert max(Counter(trained).values()) == 1
-    folder.events.write_text("")
-    known = [e for e in moosearch.Campaign(folder.root).evaluations if e.index != 1]
-    monkeypatch.setattr(Ledger, "evaluations", lambda _: known)
+    real = Record.evaluations
+    monkeypatch.setattr(Record, "evaluations", lambda *_: [e for e in real(*_) if e.index != 1])
     with pytest.raises(CampaignError, match="cannot go on: the order of tells is not recorded"):
         run(at(plan, ONE), folder)
 

@@ -10,8 +10,8 @@ PROGRAM = """
 import sys
 
 _, folder, older = sys.argv
-
-HEAVY = {"torch", "ray", "torchvision", "sklearn", "scipy", "pandas", "matplotlib", "pymoo", "optuna"}
+HEAVY = {"torch", "ray", "torchvision", "sklearn", "scipy", "pandas", "matplotlib", "pymoo"}
+HEAVY |= {"optuna", "sqlalchemy", "alembic"}
 
 import moosearch
 assert not {name for name in sys.modules if name.startswith("moosearch.")}
@@ -29,9 +29,9 @@ def loads(*arguments, allowed=()):
 loads("--help")
 loads("--version")
 loads("list")
-loads("status", folder, allowed={"optuna", "scipy"})  # SciPy: the reference campaign was confirmed
-loads("front", folder, allowed={"optuna", "scipy"})
-drawing = {"optuna", "scipy", "pandas", "matplotlib", "sklearn"}
+loads("status", folder)
+loads("front", folder)
+drawing = {"optuna", "sqlalchemy", "alembic", "scipy", "pandas", "matplotlib", "sklearn"}
 loads("compare", folder, older, "--out", "compared", "--html", "page.html", allowed=drawing)
 loads("analyze", "genes", folder, "--out", "genes", allowed=drawing)
 assert moosearch.Campaign(folder).confirmation.to_frame() is not None

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.campaign.events import read_events
+from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

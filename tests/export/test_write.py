@@ -206,11 +206,11 @@ def test_the_old_export_is_there_until_the_new_one_is(
 
 
 def test_the_manifest_knows_who_is_on_the_front(exported, finished):
-    header, folder = finished.header, finished.folder
+    folder = finished.folder
     assert json.loads((exported / "manifest.json").read_text())["on_front"] is True
     members = {e.candidate.id for e in finished.front}
     for evaluation in finished.evaluations:
-        assert on_front(folder, header, evaluation) == (evaluation.candidate.id in members)
+        assert on_front(folder, evaluation) == (evaluation.candidate.id in members)
 
 
 def test_exporting_into_the_current_folder(finished, tmp_path, monkeypatch, without_programs):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from moosearch.pareto import non_dominated
-from moosearch.pareto.uncertainty import Replicates
+from moosearch.pareto.uncertainty import Replicates, student_quantile
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=60)
 LOSS = st.sampled_from([0.1, 0.25, 0.5, 1.0]) | st.floats(
@@ -266,3 +266,10 @@ def test_the_generator_decides_and_the_losses_stay_as_they_are():
 def test_what_makes_no_sense_is_refused(losses, exact, message):
     with pytest.raises(ValueError, match=message):
         Replicates(losses, exact)
+
+
+@pytest.mark.parametrize("degrees", [*range(1, 9), 33, 34, 500])
+def test_quantiles_of_student_are_those_of_scipy(degrees):
+    for probability in (0.5, 0.501, 0.9, 0.975, 0.9999):
+        expected = stats.t.ppf(probability, degrees)
+        assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-9)

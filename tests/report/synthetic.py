@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from made_up import write_log
 
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Header, Ledger
-from moosearch.campaign.storage import JOURNAL, Storage
+from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.report.data import space_genes
 from moosearch.space import SearchSpace
@@ -121,15 +121,13 @@ def synthetic(root, count, *, name="synthetic", population=0, optimized=OBJECTIV
         {"name": "robust_accuracy", "attacks": [attack]},
         {"name": "flops"},
     ]
-    campaign = {"name": name, "objectives": objectives, "storage": JOURNAL}
+    campaign = {"name": name, "objectives": objectives}
     folder.spec.write_text(dump({"campaign": campaign, "candidate": PLAIN}))
-    ledger = Ledger.create(
-        Storage(JOURNAL, folder), header, space().genes(), {"spec": {}, "environment": {"id": None}}
-    )
     keys = {objective.key for objective in optimized}
-    for evaluation in evaluations(count, population):
-        kept = {key: value for key, value in evaluation.objectives.items() if key in keys}
-        ledger.append(dataclasses.replace(evaluation, objectives=kept))
-    ledger.conclude()
+    found = [
+        dataclasses.replace(e, objectives={key: v for key, v in e.objectives.items() if key in keys})
+        for e in evaluations(count, population)
+    ]
+    write_log(folder, header, found)
     assert space_genes({"candidate": PLAIN}) == space().genes()
     return Campaign(root)

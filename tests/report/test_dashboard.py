@@ -21,7 +21,6 @@ import pytest
 import moosearch
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
-from moosearch.campaign.ledger import Ledger
 from moosearch.errors import CampaignError
 from moosearch.report import dashboard
 from moosearch.report.notes import candidate_notes
@@ -186,7 +185,7 @@ def test_it_follows_what_is_written_meanwhile(folder, served):
     (folder / "plots" / "robustness.png").write_bytes(PNG)
     assert [a["filename"] for a in study(ask)["artifacts"]] == ["front.png", "robustness.png"]
     # What cannot be read for now leaves what was shown before.
-    path = next(p for p in (folder / "study.db", folder / "study.journal") if p.exists())
+    path = folder / "events.jsonl"
     path.rename(path.with_suffix(".away"))
     assert len(study(ask)["trials"]) == 12
     response, body = ask("/report")
@@ -283,18 +282,12 @@ def test_a_folder_that_may_not_be_written_is_shown(searched, served, tmp_path):
 
 
 def test_a_failed_candidate_says_why(searched, monkeypatch):
-    real = Ledger._read
-
-    def broken(self, trial):
-        evaluation = real(self, trial)
-        if trial.number:
-            return evaluation
-        failed = {"status": "failed", "error": "Traceback\nRuntimeError: no luck\n", "failure": "error"}
-        return dataclasses.replace(evaluation, **failed, attempts=2, objectives={}, violations={})
-
-    monkeypatch.setattr(Ledger, "_read", broken)
     campaign = Campaign(searched(""))
-    word, note = candidate_notes(campaign)[campaign._ledger.trials()[0][1].candidate.id]
+    first, *others = campaign.evaluations
+    failed = {"status": "failed", "error": "Traceback\nRuntimeError: no luck\n", "failure": "error"}
+    first = dataclasses.replace(first, **failed, attempts=2, objectives={}, violations={})
+    monkeypatch.setattr(Campaign, "evaluations", [first, *others])
+    word, note = candidate_notes(campaign)[first.candidate.id]
     assert word == "failed"
     assert "Why: error, tried 2 times." in note
     assert "    RuntimeError: no luck\n" in note

@@ -79,8 +79,8 @@ def test_passwords_are_not_in_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(read, "importance", lambda *_: None)
     campaign = synthetic(tmp_path / "campaign", 8)
     text = campaign.folder.spec.read_text()
-    extra = "\n  evaluator: {env_vars: {KEY: s3cret}, address: 'redis://me:s3cret@host/1'}\n"
-    campaign.folder.spec.write_text(text.replace("\n  storage: journal", extra + "  storage: journal"))
+    extra = "\n  evaluator: {env_vars: {KEY: s3cret}, address: 'redis://me:s3cret@host/1'}"
+    campaign.folder.spec.write_text(text.replace("\n  objectives:", f"{extra}\n  objectives:"))
     assert "s3cret" in campaign.folder.spec.read_text()
     page = campaign_page(Campaign(campaign.folder.root))
     assert "s3cret" not in page

@@ -33,7 +33,7 @@ TRACKERS: Registry[Tracker] = Registry("tracker")
 
 def past(folder: "CampaignFolder") -> "Iterator[Evaluation]":
     """Yield what was evaluated before: a tracker that joins late, or missed the end of one, catches up."""
-    from moosearch.campaign.events import read_events
+    from moosearch.campaign.log import read_events
     from moosearch.evaluation import Evaluation
 
     for event in read_events(folder.events):

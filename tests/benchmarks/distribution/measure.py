@@ -36,9 +36,10 @@ from safetensors.numpy import save
 
 import moosearch
 from moosearch.algorithms import breeding
-from moosearch.campaign.events import EventLog, read_events
-from moosearch.campaign.ledger import Ledger
+from moosearch.campaign.events import EventLog
+from moosearch.campaign.log import read_events
 from moosearch.campaign.running import Running
+from moosearch.campaign.study import StudyView
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import EVALUATORS, Begun, Job, Outcome
 
@@ -47,9 +48,8 @@ RESULTS = ROOT / "results/benchmarks"
 PARTS = {
     "weights and history to disk": (Running, "store_weights"),
     "log, to disk": (EventLog, "keep"),
-    "ledger, to disk": (Ledger, "append"),
-    "announce who is in flight": (Ledger, "announce_asks"),
-    "announce a generation": (Ledger, "announce"),
+    "study, to disk": (StudyView, "append"),
+    "announce what is worked on": (StudyView, "announce"),
     "breed": (breeding.Breeder, "breed"),
     "survive": (breeding.Breeder, "merge"),
     "prune models": (Running, "prune"),

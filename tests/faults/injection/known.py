@@ -8,38 +8,19 @@ from typing import Any
 
 import optuna
 
-import moosearch
-from moosearch.campaign.events import read_events
-from moosearch.errors import MooSearchError
+from moosearch.campaign.log import read_events
 
 Runs = dict[str, set[tuple[str, int]]]
 """By candidate: when and in which process it was evaluated; one run each, where nothing was done twice."""
 
 
 def evaluated(folder: Path) -> Runs:
-    """Return what the log or the ledger knows to be evaluated."""
-    runs = in_log(folder)
-    for identity, run in in_ledger(folder).items():
-        runs.setdefault(identity, set()).update(run)
-    return runs
-
-
-def in_log(folder: Path) -> Runs:
-    """Return what the log knows."""
+    """Return what the log knows to be evaluated."""
     runs: Runs = {}
     for event in read_events(folder / "events.jsonl"):
         if event["event"] == "evaluated":
             runs.setdefault(event["candidate"]["id"], set()).add(_run(event["provenance"]))
     return runs
-
-
-def in_ledger(folder: Path) -> Runs:
-    """Return what the ledger knows; nothing where the campaign was not yet created."""
-    try:
-        evaluations = moosearch.Campaign(folder).evaluations
-    except MooSearchError:
-        return {}
-    return {e.candidate.id: {_run(e.provenance)} for e in evaluations}
 
 
 def _run(provenance: Any) -> tuple[str, int]:

@@ -3,17 +3,22 @@
 import contextlib
 import shutil
 import sqlite3
+from pathlib import Path
 
 import optuna
 import pytest
 
 import moosearch
+from moosearch.campaign import study as studies
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.ledger import Header, Ledger
+from moosearch.campaign.header import Header
 from moosearch.campaign.storage import Storage
+from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, ObjectiveInfo
 from moosearch.evaluators import Job
+
+OLDER = Path(__file__).parents[1] / "older/digits"
 
 
 def test_optuna_reads_the_campaign(finished):
@@ -29,6 +34,12 @@ def test_optuna_reads_the_campaign(finished):
         assert trial.duration.total_seconds() == pytest.approx(evaluation.seconds["total"], abs=1e-3)
     ours = {e.candidate.id for e in finished.front}
     assert {trial.user_attrs["candidate"] for trial in study.best_trials} == ours
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A campaign of a version that kept everything in the study."""
+    return shutil.copytree(OLDER, tmp_path / "older")
 
 
 @pytest.fixture
@@ -48,38 +59,37 @@ def test_a_tolerance_is_stored_where_there_is_one_and_an_older_study_has_none(fo
     description = {"environment": {"id": "1"}}
     old = header().to_tree()
     assert old["objectives"][0].keys() == {"key", "sense", "unit", "ideal", "reference"}
-    Ledger.create(Storage("", folder), header(tolerance=0.05), {}, description)
-    assert Ledger.open(folder).header == header(tolerance=0.05)
+    StudyView.open(Storage("", folder), header(tolerance=0.05), {}, description)
+    assert studies.read(folder).header == header(tolerance=0.05)
     with pytest.raises(CampaignError, match="header is not that"):
-        Ledger.create(Storage("", folder), header(), {}, description)
+        StudyView.open(Storage("", folder), header(), {}, description)
     study = optuna.load_study(study_name="c", storage=f"sqlite:///{folder.study}")
     study.set_user_attr("header", old | {"format": 1, "constraints": []})
-    assert Ledger.open(folder).header == header()
-    Ledger.create(Storage("", folder), header(), {}, description)
+    assert studies.read(folder).header == header()
+    StudyView.open(Storage("", folder), header(), {}, description)
 
 
 def test_a_foreign_study_is_refused(folder):
     optuna.create_study(storage=f"sqlite:///{folder.study}", study_name="foreign")
     with pytest.raises(CampaignError, match="not the study of a campaign"):
-        Ledger.open(folder)
+        studies.read(folder)
 
 
 def test_a_newer_format_is_refused(folder):
     study = optuna.create_study(storage=f"sqlite:///{folder.study}", study_name="newer")
     study.set_user_attr("header", {"format": 999})
     with pytest.raises(CampaignError, match="another version"):
-        Ledger.open(folder)
+        studies.read(folder)
 
 
-def test_an_id_that_is_a_path_is_refused(finished, tmp_path):
-    root = shutil.copytree(finished.folder.root, tmp_path / "c")
-    with contextlib.closing(sqlite3.connect(root / "study.db")) as database, database:
+def test_an_id_that_is_a_path_is_refused(older):
+    with contextlib.closing(sqlite3.connect(older / "study.db")) as database, database:
         database.execute(
             "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'candidate' AND trial_id = 3",
             ['"../../x"'],
         )
     with pytest.raises(CampaignError, match="no id of a candidate"):
-        _ = moosearch.Campaign(root).evaluations
+        moosearch.Campaign(older)
 
 
 @pytest.mark.parametrize("identity", ["../../../x", "0123456789ab/..", "0123456789ab\n", "0123456789AB", ""])
