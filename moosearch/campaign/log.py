@@ -26,26 +26,26 @@ _BEFORE, _AFTER = b', "digest": "', b'"}\n'
 _LENGTH = len(_BEFORE) + DIGITS + len(_AFTER)
 
 
-def digest_of(before: str, body: bytes) -> str:
+def digest_of(before: bytes, body: bytes) -> bytes:
     """Return the digest of a line after the line with the digest ``before``.
 
     Args:
         before: The digest before it; empty for the first line.
         body: The line up to its own digest.
     """
-    return sha256(before.encode() + body).hexdigest()[:DIGITS]
+    return sha256(before + body).hexdigest()[:DIGITS].encode()
 
 
-def sealed(body: bytes, digest: str) -> bytes:
+def sealed(body: bytes, digest: bytes) -> bytes:
     """Return a line, with its end, of its body and its digest."""
-    return body + _BEFORE + digest.encode() + _AFTER
+    return body + _BEFORE + digest + _AFTER
 
 
-def parted(line: bytes) -> tuple[bytes, str]:
+def parted(line: bytes) -> tuple[bytes, bytes]:
     """Return the body and the digest of a line with its end; an empty digest where it has none."""
-    if line.startswith(_BEFORE, len(line) - _LENGTH) and line.endswith(_AFTER):
-        return line[:-_LENGTH], line[-len(_AFTER) - DIGITS : -len(_AFTER)].decode(errors="replace")
-    return line, ""
+    if line.endswith(_AFTER) and line.startswith(_BEFORE, len(line) - _LENGTH):
+        return line[:-_LENGTH], line[-len(_AFTER) - DIGITS : -len(_AFTER)]
+    return line, b""
 
 
 class LogReader:
@@ -63,7 +63,7 @@ class LogReader:
         self._path = path
         self._file: tuple[int, int] | None = None
         self.end = self.number = 0
-        self.digest, self.is_sealed = "", False
+        self.digest, self.is_sealed = b"", False
 
     def changed(self) -> bool:
         """Whether what was read is not the beginning of the file any more: it was put in another's place."""
@@ -93,14 +93,19 @@ class LogReader:
             for line in stream:
                 if not line.endswith(b"\n"):
                     return
-                body, digest = parted(line)
-                expected = digest_of(self.digest, body)
-                if digest != expected if digest else self.is_sealed:
+                cut = len(line) - _LENGTH
+                if line.startswith(_BEFORE, cut):  # what `parted` and `digest_of` do, twice as fast
+                    digest = sha256(self.digest + line[:cut]).hexdigest()[:DIGITS].encode()
+                    if line[cut + len(_BEFORE) :] != digest + _AFTER:
+                        raise self._damage()
+                    self.is_sealed = True
+                elif self.is_sealed:
                     raise self._damage()
-                self.is_sealed = self.is_sealed or bool(digest)
-                self.digest = expected
+                else:
+                    digest = digest_of(self.digest, line)
+                self.digest = digest
                 self.number += 1
-                start, self.end = self.end, self.end + len(line)
+                self.end = (start := self.end) + len(line)
                 yield start, line
 
     def _damage(self) -> DamagedError:
@@ -127,7 +132,7 @@ def repair(path: Path) -> tuple[str, str]:
             pass
         return "", ""
     kept, gone, plain = list[bytes](), list[int](), True
-    written = trusted = ""  # the digest before, as it stands; the one of the last line that was kept
+    written = trusted = b""  # the digest before, as it stands; the one of the last line that was kept
     content = path.read_bytes()
     *whole, _torn = content.split(b"\n")
     for number, line in enumerate((each + b"\n" for each in whole), start=1):
@@ -144,7 +149,7 @@ def repair(path: Path) -> tuple[str, str]:
         else:
             gone.append(number)
             written = digest or written
-    state, lines = "", []
+    state, lines = b"", []
     for body in kept:
         state = digest_of(state, body)
         lines.append(body if body.endswith(b"\n") else sealed(body, state))

@@ -4,10 +4,12 @@ It is a fold over the log's lines, and goes on where it ended as the log grows. 
 what the status and the front need; the whole of it is read from its line when somebody asks for it.
 """
 
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,15 @@ FORMAT = 2
 """Version of what a log says; raised when its meaning changes. Logs before 2 have neither header nor digests,
 and their campaigns are read from their study."""
 
-_KIND = re.compile(rb'\{"time": "[^"]*", "event": "(\w+)"')
+_HEARD = (
+    *("evaluated", "created", "extended", "asked", "generation_started", "started"),
+    *("confirmation_started", "finished", "confirmation_planned"),
+)
+_OURS = re.compile(rf'\{{"time": "[^"]*", "event": "(?:{"|".join(_HEARD)})"'.encode())
+_EVALUATED = re.compile(
+    rb'\{"time": "[^"]*", "event": "evaluated", "candidate": \{"id": "([0-9a-f]{12})", "genome"'
+)
+_REST = re.compile(rb'\}, ("status": "(?:complete|failed)", "objectives": \{)')
 _EVALUATION = TypeAdapter(Evaluation)
 
 
@@ -126,8 +136,10 @@ class Record:
         if self._reader.changed():
             self._forget()
             self._reader.changed()
-        for start, line in self._reader.lines():
-            self._hear(start, line)
+        reader, hear, ours = self._reader, self._hear, _OURS.match
+        for start, line in reader.lines():
+            if not reader.is_sealed or ours(line):
+                hear(start, line)
         return self
 
     @classmethod
@@ -200,11 +212,7 @@ class Record:
             self._order = None
 
     def _hear(self, start: int, line: bytes) -> None:
-        found = _KIND.match(line)
-        kind = found[1].decode() if found else ""
-        if found and kind not in _HEARD:
-            return
-        event = parse(line)
+        event = (self._reader.is_sealed and _light(line)) or parse(line)
         try:
             if event is not None and event["event"] in _HEARD:
                 self._take_in(event["event"], event, start)
@@ -249,10 +257,18 @@ class Record:
             self.description = {key: event[key] for key in ("spec", "environment")}
 
 
-_HEARD = {
-    *("evaluated", "created", "extended", "asked", "generation_started", "started"),
-    *("confirmation_started", "finished", "confirmation_planned"),
-}
+def _light(line: bytes) -> dict[str, Any] | None:
+    """Read an evaluation without the candidate's genes and spec, which take the most of the time.
+
+    Returns:
+        The event; None of another one, or where more than one place could be the candidate's end: within a
+        string quotes are escaped, so that what looks like the end is one, of this mapping or of one in it.
+    """
+    begin, ends = _EVALUATED.match(line), [*islice(_REST.finditer(line), 2)]
+    if begin is None or len(ends) != 1:
+        return None
+    tree: dict[str, Any] = json.loads(b"{" + line[ends[0].start(1) :])
+    return tree | {"event": "evaluated", "candidate": {"id": begin[1].decode()}}
 
 
 def checked(tree: Mapping[str, Any], keys: Collection[str] | None) -> Evaluation:
