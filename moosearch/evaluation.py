@@ -163,7 +163,8 @@ class Evaluation:
         """
         known = {f.name for f in fields(cls)} - {"candidate"}
         candidate = Candidate(**tree["candidate"])
-        return cls(candidate, **{key: value for key, value in tree.items() if key in known})
+        found = {key: value for key, value in tree.items() if key in known}
+        return cls(candidate, **found | {"replicates": tuple(found.get("replicates", ()))})
 
     @property
     def deviations(self) -> dict[str, float]:
