@@ -1,6 +1,6 @@
 """What is proposed and what is known of it: `Candidate`, `Objective` descriptions and `Evaluation`.
 
-Plain data without torch: the search, the ledger and the front speak in these.
+Plain data without torch: the search, the log and the front speak in these.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""The whole run: plan, folder, ledger, loop, tables, plots, export."""
+"""The whole run: plan, folder, log, loop, tables, plots, export."""

@@ -118,19 +118,19 @@ class LogReader:
         )
 
 
-def repair(path: Path) -> tuple[str, str]:
+def repair(path: Path) -> tuple[str, list[int]]:
     """Throw away the lines of a log that are not as they were written, and keep a copy of the log beside it.
 
     A line is as it was written if its digest fits that of the line before it as it stands, or of the last
     one that was kept.
 
     Returns:
-        The name of the copy and which lines are gone; both are empty where the log is whole.
+        The name of the copy, and the numbers of the lines that are gone; empty where the log is whole.
     """
     with contextlib.suppress(DamagedError):
         for _ in LogReader(path).lines():
             pass
-        return "", ""
+        return "", []
     kept, gone, plain = list[bytes](), list[int](), True
     written = trusted = b""  # the digest before, as it stands; the one of the last line that was kept
     content = path.read_bytes()
@@ -155,7 +155,7 @@ def repair(path: Path) -> tuple[str, str]:
         lines.append(body if body.endswith(b"\n") else sealed(body, state))
     copy = aside(path, content)
     write_atomically(path, b"".join(lines))
-    return copy, _ranges(gone)
+    return copy, gone
 
 
 def aside(path: Path, content: bytes | None = None) -> str:
@@ -181,22 +181,6 @@ def aside(path: Path, content: bytes | None = None) -> str:
         if own.exists():
             own.rename(own.with_name(f"{own.name}.damaged-{number}"))
     return name
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Write ascending numbers for people.
-
-    Example:
-        >>> _ranges([1, 2, 3, 7])
-        '1-3, 7'
-    """
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
 class LogWriter:

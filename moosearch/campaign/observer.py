@@ -19,7 +19,7 @@ class Observer:
         """Hear, before the campaign starts, what it takes over from another one."""
 
     def started(self, plan: "Plan", known: int, workers: int) -> None:
-        """Hear that the campaign starts, with the number of candidates that the ledger knows already."""
+        """Hear that the campaign starts, with the number of candidates that the log knows already."""
 
     def restored(self, line: str) -> None:
         """Hear, before the campaign starts, what was lost or damaged and is there again."""
@@ -79,7 +79,7 @@ class Observers(Observer):
                 warnings.warn(f"{type(observer).__name__} is not told anything more: {error!r}", stacklevel=2)
 
     def started(self, plan: "Plan", known: int, workers: int) -> None:
-        """Hear that the campaign starts, with the number of candidates that the ledger knows already."""
+        """Hear that the campaign starts, with the number of candidates that the log knows already."""
         self._tell("started", plan, known, workers)
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:

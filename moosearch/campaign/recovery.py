@@ -54,7 +54,7 @@ def repair_log(folder: CampaignFolder, observer: Observer | None = None) -> None
             folder.check_writable()
             copy, lines = repair(folder.events)
             with EventLog(folder.events) as log:
-                reason = f"lines {lines} were not as they were written, and are thrown away"
+                reason = f"thrown away: {len(lines)} lines that are not as written, from line {lines[0]} on"
                 _say(log, observer, files=[folder.events.name], aside=copy, lines=lines, reason=reason)
 
 
@@ -135,6 +135,9 @@ def open_record(
     record = Record.of(log.path)
     _see_to_checkpoints(storage.folder)
     _check(record, header)
+    if record.header is not None and record.header.generations != header.generations:
+        log.append("extended", durable=True, generations=header.generations)
+        record.refresh()
     view, found, reason = _look(storage, header, genes, description)
     if reason and record.header is None and not record.description:
         raise CampaignError(
@@ -233,8 +236,6 @@ def _take_over(
         finished = {"finished": True} if found is not None and found.finished else {}
         said = {"format": FORMAT, "header": header.to_tree(), **description}
         log.append("created", durable=True, **said, **finished)
-    elif record.header is not None and record.header.generations != header.generations:
-        log.append("extended", durable=True, generations=header.generations)  # killed before it said so
 
 
 def _edited(record: Record, found: Contents) -> str:
@@ -280,7 +281,7 @@ def _built(
 
 
 def restore_weights(running: "Running") -> None:
-    """Train again whose weights are to be kept and are missing or cut off; the ledger stays as it is.
+    """Train again whose weights are to be kept and are missing or cut off; the log stays as it is.
 
     Raises:
         Stopped: Somebody wished it.

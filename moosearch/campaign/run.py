@@ -209,14 +209,13 @@ def _extend(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observe
         )
     before = dataclasses.replace(plan.header, generations=planned)
     storage = Storage(plan.campaign.storage, folder)
-    record, view = open_record(storage, before, plan.space.genes(), description, log, observer)
+    record, _ = open_record(storage, before, plan.space.genes(), description, log, observer)
     begun = _begun(record, plan)
     if wanted < begun:
         raise CampaignError(
             f"{folder.root}: campaign.budget.generations: got {wanted}, expected at least {begun}: so many "
             f"generations were begun, of {planned}."
         )
-    view.finish(finished=False)
     write_atomically(folder.spec, dump(extended(description, wanted)["spec"]))
 
 

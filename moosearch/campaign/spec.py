@@ -110,7 +110,7 @@ class CampaignSpec:
         repeats: How often each candidate is trained and measured, with fresh seeds; its objectives are means.
         confirmation: How the front is confirmed.
         limits: What it puts up with.
-        storage: Where the ledger is: empty for SQLite in the folder, ``journal`` for Optuna's journal file
+        storage: Where the study is: empty for SQLite in the folder, ``journal`` for Optuna's journal file
             there, or the URL of a database. A password is not written to the folder; where one is missing
             it is taken from ``MOOSEARCH_STORAGE_PASSWORD``.
         trackers: Who else is told what happens.

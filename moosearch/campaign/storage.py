@@ -41,7 +41,7 @@ _given: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Storage:
-    """Where a ledger lies.
+    """Where a study lies.
 
     Attributes:
         setting: As in a search space file: empty, ``journal``, or the URL of a database.

@@ -86,8 +86,8 @@ def front(
         ]
         typer.echo(json.dumps(rows, indent=2))
     else:
-        out.print(front_table(campaign, shown))
         confirmation = campaign.confirmation
+        out.print(front_table(campaign, shown, confirmation))
         if confirmation is not None:
             for line in doubts(confirmation, {e.candidate.id for e in shown}):
                 out.print(line)

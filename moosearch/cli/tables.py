@@ -13,7 +13,7 @@ MANY = 12
 """Genes that differ of which a terminal shows all; of more, it shows the options alone."""
 
 
-def front_table(campaign: Any, shown: Any = None) -> Table:
+def front_table(campaign: Any, shown: Any = None, confirmation: Any = None) -> Table:
     """Return the front as a table: a row a member; genes that are the same in all are left to the CSV.
 
     So are numbers where more than `MANY` genes differ. Where the front was confirmed, what was confirmed
@@ -24,7 +24,7 @@ def front_table(campaign: Any, shown: Any = None) -> Table:
     knee = front.knee().candidate.id if len(front) else ""
     differing = front.differing_genes
     told = _options(front, differing) if len(differing) > MANY else differing
-    header, confirmation = campaign.header, campaign.confirmation
+    header, confirmation = campaign.header, confirmation or campaign.confirmation
     part = "" if len(shown) == len(front) else f"{len(shown)} of the "
     size = f"{part}front of {len(front)}, hypervolume {front.hypervolume():.4f}"
     marked = " (knee marked *)" if knee in {e.candidate.id for e in shown} else ""

@@ -178,7 +178,7 @@ def test_foreign_lines_change_nothing(path, line):
     with pytest.raises(DamagedError, match="line 4"):
         EventLog(path)
     whole = path.read_bytes()
-    assert repair(path) == ("events.jsonl.damaged-1", "4")
+    assert repair(path) == ("events.jsonl.damaged-1", [4])
     assert path.with_name("events.jsonl.damaged-1").read_bytes() == whole
     assert kinds(path) == ["opened", "started", "begun"]
     assert path.read_bytes() + line + b"\n" == whole

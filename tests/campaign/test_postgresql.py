@@ -1,4 +1,4 @@
-"""Ledgers in a real PostgreSQL, whose server is started here, and killed."""
+"""Studies in a real PostgreSQL, whose server is started here, and killed."""
 
 import os
 import shutil
@@ -126,7 +126,9 @@ def test_a_campaign_there_equals_one_in_the_folder(tiny, tmp_path, server, finis
     assert "owner:***@" in campaign.folder.spec.read_text()
 
     monkeypatch.setattr(storage, "_given", {})  # as another process would find it
-    code, _, err = cli("status", root)
+    for command in ("status", "front"):  # who reads asks no database
+        assert cli(command, root)[0] == 0
+    code, _, err = cli("resume", root)
     assert code == 2
     assert PASSWORD in err
     monkeypatch.setenv(PASSWORD, SECRET)

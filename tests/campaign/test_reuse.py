@@ -480,13 +480,13 @@ def test_a_real_campaign_is_extended_to_the_byte(finished, tiny, tmp_path):
     pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
 
 
-WRITES = ["finished", "campaign.yaml", "extended", "finished again", "description", "header", "current"]
+WRITES = ["campaign.yaml", "extended", "description", "header", "finished", "current"]
 """What an extension writes, in this order; the last one is the search's."""
 
 
 @pytest.mark.rotated(4)
 @pytest.mark.parametrize(
-    ("number", "setting"), [*((number, "journal") for number in range(len(WRITES))), (1, ""), (4, "")]
+    ("number", "setting"), [*((number, "journal") for number in range(len(WRITES))), (1, ""), (3, "")]
 )
 def test_a_death_between_any_two_writes_leaves_a_campaign_that_goes_on(
     undisturbed, tmp_path, monkeypatch, number, setting
@@ -516,11 +516,11 @@ def test_a_death_between_any_two_writes_leaves_a_campaign_that_goes_on(
     monkeypatch.undo()
     assert written == WRITES[: number + 1]
     planned = load(folder / "campaign.yaml").data["campaign"]["budget"]["generations"]
-    assert planned == (2 if number < 2 else 3)
+    assert planned == (2 if number < 1 else 3)
     before = moosearch.Campaign(folder)
     assert len(before.evaluations) == 8
-    assert before.finished == (number == 0)
-    assert read_status(before).generations == (3 if number == 6 else 2)
+    assert before.finished == (number < 2)
+    assert read_status(before).generations == (2 if number < 2 else 3)
     if planned == 2:
         asked_again = shutil.copytree(folder, tmp_path / "asked_again")
         moosearch.resume(asked_again, generations=3)

@@ -167,6 +167,15 @@ def test_campaigns_share_a_database(tiny, tmp_path, finished, cli):
     overrides = ["campaign.name=one", *common]
     with pytest.raises(CampaignError, match="belongs to the campaign of another folder"):
         moosearch.search(tiny(), out=tmp_path / "three", overrides=overrides)
+    # A study there that was edited is made again, and no other one is touched.
+    with sqlite3.connect(tmp_path / "shared.db") as database:
+        database.execute("UPDATE trial_values SET value = 0.99 WHERE trial_id = 2 AND objective = 0")
+    database.close()
+    moosearch.resume(tmp_path / "one")
+    for campaign in (one, two):
+        study = optuna.load_study(study_name=campaign.header.name, storage=url)
+        found = {trial.user_attrs["candidate"]: trial.values for trial in study.trials}
+        assert found == {e.candidate.id: [*e.objectives.values()] for e in campaign.evaluations}
     # Who reads needs no database, and one that was lost as a whole is filled again.
     (tmp_path / "shared.db").unlink()
     assert cli("status", tmp_path / "one")[0] == 0
