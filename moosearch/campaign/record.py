@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ _OURS = re.compile(rf'\{{"time": "[^"]*", "event": "(?:{"|".join(_HEARD)})"'.enc
 _EVALUATED = re.compile(
     rb'\{"time": "[^"]*", "event": "evaluated", "candidate": \{"id": "([0-9a-f]{12})", "genome"'
 )
-_REST = re.compile(rb'\}, ("status": "(?:complete|failed)", "objectives": \{)')
+_REST = b'}, "status": "'
 _EVALUATION = TypeAdapter(Evaluation)
 
 
@@ -264,10 +263,10 @@ def _light(line: bytes) -> dict[str, Any] | None:
         The event; None of another one, or where more than one place could be the candidate's end: within a
         string quotes are escaped, so that what looks like the end is one, of this mapping or of one in it.
     """
-    begin, ends = _EVALUATED.match(line), [*islice(_REST.finditer(line), 2)]
-    if begin is None or len(ends) != 1:
+    begin, end = _EVALUATED.match(line), line.find(_REST)
+    if begin is None or end < 0 or line.find(_REST, end + 1) >= 0:
         return None
-    tree: dict[str, Any] = json.loads(b"{" + line[ends[0].start(1) :])
+    tree: dict[str, Any] = json.loads("{" + line[end + 3 :].decode())
     return tree | {"event": "evaluated", "candidate": {"id": begin[1].decode()}}
 
 

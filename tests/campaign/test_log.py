@@ -315,3 +315,13 @@ def demoted(folder):
         header = json.dumps(json.loads(text) | {"format": 1})
         database.execute("UPDATE study_user_attributes SET value_json = ? WHERE key = 'header'", [header])
     database.close()
+
+
+def test_a_spec_that_looks_like_the_end_of_one_is_read_as_it_is(tmp_path, finished):
+    evaluation = finished.evaluations[0]
+    spec = {"part": {"deep": {"a": 1}, "status": "failed", "objectives": {"x": 1}}, "text": '}, "status": "'}
+    candidate = dataclasses.replace(evaluation.candidate, spec=spec)
+    with EventLog(tmp_path / "events.jsonl") as log:
+        log.keep(dataclasses.replace(evaluation, candidate=candidate))
+    (entry,) = Record.of(tmp_path / "events.jsonl").entries.values()
+    assert (entry.id, entry.status, entry.objectives) == (candidate.id, "complete", evaluation.objectives)
