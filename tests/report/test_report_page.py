@@ -11,6 +11,9 @@ from synthetic import HOSTILE, OBJECTIVES, synthetic
 from moosearch.pareto import Front
 from moosearch.report.campaign_page import campaign_page
 
+# A browser needs seconds a test: `make test` asks a third of them each day, and whether everything is drawn always.
+pytestmark = pytest.mark.rotated(3, "pages")
+
 POINTS = """
 return document.getElementById("scatter").data.filter((t) => /^(front|dominated) /.test(t.name))
   .flatMap((t) => [...t.customdata]).sort((a, b) => a - b);
@@ -77,6 +80,7 @@ def opened(browser, page):
     assert browser.troubles() == []
 
 
+@pytest.mark.rotated(1)
 def test_everything_is_drawn_without_a_word_in_the_console(browser, confirmed_page):
     browser.size(1400)
     browser.troubles()
