@@ -7,12 +7,6 @@
 import sys
 import traceback
 
-# isort: off
-# Commands register themselves; `--help` shows them in this order.
-from moosearch.cli import launch, init, replay, status, inspect, evaluate, verify, detect, confirm  # noqa: F401
-from moosearch.cli import export, predict, report, dashboard, analyze, compare, doctor  # noqa: F401
-
-# isort: on
 from moosearch.cli.app import app, err, out
 from moosearch.errors import MooSearchError
 

@@ -8,10 +8,11 @@ import typer
 from rich.console import Console
 
 from moosearch import __version__
+from moosearch.cli.commands import Commands
 from moosearch.errors import SpecError
-from moosearch.space.shipped import find
 
 app = typer.Typer(
+    cls=Commands,
     help="Search for adversarially robust neural networks: launch, inspect, export.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -41,6 +42,8 @@ def found_space(given: Path) -> Path:
     Raises:
         SpecError: There is none.
     """
+    from moosearch.space.shipped import find  # brings NumPy and pydantic
+
     file = find(given)
     if file != given:
         err.print(f"search space: {file}", soft_wrap=True)

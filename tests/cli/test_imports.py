@@ -28,6 +28,8 @@ def loads(*arguments, allowed=()):
 
 loads("--help")
 loads("--version")
+assert not {"numpy", "pydantic"} & set(sys.modules)  # nor any of the commands
+loads("search", "--help")
 loads("list")
 loads("status", folder)
 loads("front", folder)
