@@ -150,8 +150,17 @@ def late(default: Any) -> Any:
 
 def is_left_out(cls: type, name: str, tree: Any) -> bool:
     """Whether a field's value, as plain data, is not written out: the default of a `late` one."""
-    field = next(f for f in dataclasses.fields(cls) if f.name == name)
-    return "late" in field.metadata and bool(tree == to_tree(field.default, field_hints(cls)[name]))
+    late_defaults = _late_defaults(cls)
+    return name in late_defaults and bool(tree == late_defaults[name])
+
+
+@functools.cache
+def _late_defaults(cls: type) -> dict[str, Any]:
+    """Return the default of every `late` field of a dataclass, as plain data."""
+    hints = field_hints(cls)
+    return {
+        f.name: to_tree(f.default, hints[f.name]) for f in dataclasses.fields(cls) if "late" in f.metadata
+    }
 
 
 def shortened(tree: Any, hint: Any) -> Any:

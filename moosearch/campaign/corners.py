@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import nn
@@ -55,14 +55,14 @@ class Corner:
     spec: CandidateSpec
     genome: Genome
 
-    @property
+    @cached_property
     def network(self) -> Hashable:
         """What its network depends on."""
         dataset = self.spec.dataset
         sizes = tuple(task.size for task in dataset.tasks)
         return self.spec.architecture, self.spec.defenses, dataset.shape, sizes
 
-    @property
+    @cached_property
     def training(self) -> Hashable:
         """What the cost of its training depends on."""
         return self.network, self.spec.dataset, effort_key(self.spec)

@@ -299,7 +299,7 @@ def _objectives(
     candidate, campaign = place.child("candidate"), place.child("campaign")
     for genome in space.corners():
         built = _corner(space, genome, candidate)
-        corners.append(Corner(built, space.candidate(genome).genome))
+        corners.append(Corner(built, genome))
         if built.dataset not in datasets:
             datasets.append(built.dataset)
             _check_attacks(spec, built.dataset, campaign.child("objectives"))

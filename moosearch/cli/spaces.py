@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moosearch.cli.app import SetOption, SpaceArgument, app, out
+from moosearch.cli.app import SetOption, SpaceArgument, app, out, without_collector
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.space.shipped import shipped_spaces, summary
 
@@ -24,10 +24,11 @@ def validate(
     ] = False,
 ) -> None:
     """Check a search space file as a whole, without starting anything."""
-    from moosearch.campaign.plan import make_plan
-    from moosearch.campaign.schema import json_schema
-    from moosearch.pareto.front import value_text
-    from moosearch.space.files import load, override
+    with without_collector():
+        from moosearch.campaign.plan import make_plan
+        from moosearch.campaign.schema import json_schema
+        from moosearch.pareto.front import value_text
+        from moosearch.space.files import load, override
 
     if schema:
         typer.echo(json.dumps(json_schema(), indent=2))

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from moosearch.models.shapes import Shapes
+
 _DRAWN = frozenset(
     {
         Tensor.normal_,
@@ -32,7 +34,7 @@ def blank(device: str) -> Iterator[None]:
         device: ``cpu``, or ``meta``, where tensors hold no numbers at all: there batch normalization, which
             changes no shape, is passed over too.
     """
-    with torch.device(device), _Undrawn():
+    with torch.device(device), _Undrawn(), Shapes():
         yield
 
 

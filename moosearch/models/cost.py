@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from moosearch.models.blank import blank
+from moosearch.models.shapes import Shapes
 from moosearch.models.watcher import Watcher
 
 aten = torch.ops.aten
@@ -95,7 +96,7 @@ def peak_memory(network: nn.Module, shape: tuple[int, int, int], *, batch: int) 
     """
     device = next(network.parameters()).device
     network.eval()
-    with torch.inference_mode(), _Tensors([*network.parameters(), *network.buffers()]) as tensors:
+    with torch.inference_mode(), Shapes(), _Tensors([*network.parameters(), *network.buffers()]) as tensors:
         network(torch.zeros(batch, *shape, device=device))
     peak: int = tensors.peak
     return peak

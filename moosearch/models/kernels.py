@@ -46,7 +46,7 @@ def fault(run: Callable[[], object]) -> str:
         One line; empty where nothing is wrong.
     """
     try:
-        with _Watch():  # type: ignore[no-untyped-call]
+        with _Watch():
             run()
     except _FaultError as found:
         return str(found)

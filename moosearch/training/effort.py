@@ -24,6 +24,7 @@ from moosearch.models import Architecture, DefenseSpec, RobustNet, build_network
 from moosearch.models.blank import blank
 from moosearch.models.cost import FlopCounter
 from moosearch.models.defenses.defense import NoDenoiser
+from moosearch.models.shapes import Shapes
 from moosearch.registry import to_tree
 from moosearch.training.numerics import NumericsSpec
 from moosearch.training.spec import CandidateSpec, TrainingSpec
@@ -217,7 +218,7 @@ def price(way: Way, trunk: Trunk) -> int:
     net, images = trunk.build().trunk, 2
     net.requires_grad_(way.to_weights)
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=way.to_images)
-    with FlopCounter() as counter:
+    with Shapes(), FlopCounter() as counter:
         y = net(x)
         forward = counter.total
         if way == FORWARD:
@@ -230,7 +231,7 @@ def _through_slope(trunk: Trunk) -> int:
     """Count backward through the gradient for an image and through the features, together."""
     net, images = trunk.build().trunk, 2
     x = torch.zeros(images, *trunk.shape, device="meta", requires_grad=True)
-    with FlopCounter() as counter:
+    with Shapes(), FlopCounter() as counter:
         y = net(x)
         (slope,) = torch.autograd.grad(y, x, torch.ones_like(y).requires_grad_(), create_graph=True)
         before = counter.total

@@ -42,6 +42,9 @@ assert not {"torch", "ray"} & set(sys.modules)
 for name in HEAVY:
     sys.modules.pop(name, None)
 loads("validate", "digits", allowed={"torch"})
+assert "sympy" not in sys.modules  # takes a third of a second
+loads("validate", "svhn", allowed={"torch"})  # its networks are counted without numbers
+assert "torch._dynamo" not in sys.modules  # torch's compiler takes a second
 """
 
 
