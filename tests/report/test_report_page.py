@@ -11,7 +11,7 @@ from synthetic import HOSTILE, OBJECTIVES, synthetic
 from moosearch.pareto import Front
 from moosearch.report.campaign_page import campaign_page
 
-# A browser needs seconds a test: `make test` asks a third of them each day, and whether everything is drawn always.
+# A browser needs seconds a test: `make test` runs a third of these each day; whether all is drawn, always.
 pytestmark = pytest.mark.rotated(3, "pages")
 
 POINTS = """
