@@ -66,6 +66,10 @@ class ExportError(MooSearchError):
     """An exported model would not be what it claims to be."""
 
 
+_MEANT = {"gpu": "cuda"}
+"""What is meant by names that are spelled like others."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, and list the known names.
 
@@ -74,7 +78,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
         "Did you mean 'morel'? Known: mart, morel, trades."
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = [meant for meant in (_MEANT.get(name.lower()),) if meant in names]
+    close = close or difflib.get_close_matches(name, names, n=1)
     guess = f"Did you mean '{close[0]}'? " if close else ""
     return f"{guess}Known: {', '.join(names) or 'none'}."
 

@@ -8,6 +8,7 @@ registry, so plug-ins nest without code. Leaves are validated by pydantic.
 import dataclasses
 import functools
 import json
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -221,13 +222,19 @@ def validate_leaf(value: Any, hint: Any, place: Place) -> Any:
     try:
         return _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        expected = expected.replace("greater than or equal to", "at least").replace("greater", "more")
-        expected = expected.replace("less than or equal to", "at most")
+        several = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        found = error.errors() if several else error.errors()[:1]
+        expected = ", or ".join(dict.fromkeys(_expected(each["msg"]) for each in found))
         names = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
         hint_text = f" {nearest(value, names)}" if names and isinstance(value, str) else ""
         raise place.error(f"got {value!r}, expected {expected}.{hint_text}") from None
+
+
+def _expected(message: str) -> str:
+    """Return what pydantic says is allowed, in our words."""
+    expected = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = expected.replace("greater than or equal to", "at least").replace("greater", "more")
+    return expected.replace("less than or equal to", "at most")
 
 
 @functools.lru_cache(maxsize=512)

@@ -18,6 +18,11 @@ def test_nearest_names_the_closest_name_and_lists_all_sorted():
     assert nearest("treads", ["trades", "mart"]) == "Did you mean 'trades'? Known: mart, trades."
 
 
+def test_nearest_knows_what_is_meant_by_a_name_that_is_spelled_like_another():
+    assert nearest("gpu", ["auto", "cpu", "cuda"]) == "Did you mean 'cuda'? Known: auto, cpu, cuda."
+    assert nearest("gpu", ["gpt", "auto"]) == "Did you mean 'gpt'? Known: auto, gpt."
+
+
 def test_nearest_does_not_guess_where_nothing_is_close():
     assert nearest("zzz", ["trades", "mart"]) == "Known: mart, trades."
 

@@ -159,6 +159,15 @@ def test_error_names_path_value_and_what_is_known(node, message):
     assert str(caught.value).startswith(message)
 
 
+def test_error_names_everything_that_a_value_may_be():
+    with pytest.raises(
+        SpecError, match=r"got 'abc', expected a number or a fraction such as 8/255, or 'auto'"
+    ):
+        build(Number | Literal["auto"], "abc")
+    with pytest.raises(SpecError, match=r"got -1, expected more than 0, or 'auto'"):
+        build(Positive | Literal["auto"], -1)
+
+
 def test_error_of_a_nested_plug_in_names_the_line():
     place = Place("a.yaml", {(): 1, ("right",): 2, ("right", "radius"): 5})
     with pytest.raises(SpecError, match=r"^a\.yaml:5: right\.radius: got -1"):
