@@ -12,6 +12,7 @@ LAYER = {
     "extras": 0,
     "seeding": 0,
     "registry": 0,
+    "wording": 0,
     "space": 1,
     "pareto": 1,
     "algorithms": 2,

@@ -10,6 +10,7 @@ from moosearch.campaign.detection import ADAPTIVE, Detection, squeezers_text
 from moosearch.campaign.figures import COLORS
 from moosearch.judging.detection import fooled
 from moosearch.pareto.dominance import Array
+from moosearch.wording import counted
 
 LEGITIMATE = "#6b7280"
 BINS = np.linspace(0, 2, 41)
@@ -54,7 +55,7 @@ def curves(found: Detection) -> Figure:
     others = spread.get_legend_handles_labels()
     figure.legend([*others[0], *curves], [*others[1], *labels], loc="outside lower center", ncols=4)
     figure.suptitle(
-        f"{told['candidate']}: {told['images']:,} images of {told['dataset']}, {told['norm']} eps "
+        f"{told['candidate']}: {counted(told['images'], 'image')} of {told['dataset']}, {told['norm']} eps "
         f"{told['eps']:.3g}; {squeezers_text(told['squeezers'])}",
         fontsize=9,
     )

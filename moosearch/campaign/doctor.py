@@ -25,6 +25,7 @@ from moosearch.campaign.storage import JOURNAL, Storage, cause, check
 from moosearch.errors import CampaignError, MooSearchError
 from moosearch.evaluators.ray_store import check_memory, memory_here
 from moosearch.space.files import load
+from moosearch.wording import counted
 
 Level = Literal["ok", "warning", "failure"]
 GIB = 2**30
@@ -273,7 +274,8 @@ def _ray(address: str, *, quick: bool) -> Iterator[Check]:
         yield Check("Ray", "failure", f"{masked_text(where)}: {shown(cause(error))}", advice)
         return
     found = (
-        f"{ray.version}, {masked_text(where)}: {ray.nodes} nodes, {ray.cpus:g} CPUs, {ray.gpus:g} GPUs; "
+        f"{ray.version}, {masked_text(where)}: {counted(ray.nodes, 'node')}, "
+        f"{counted(int(ray.cpus), 'CPU')}, {counted(int(ray.gpus), 'GPU')}; "
         f"there after {ray.start:.1f} s, a first task took {ray.task:.1f} s"
     )
     yield Check("Ray", "ok", found)

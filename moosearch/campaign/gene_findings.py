@@ -64,7 +64,9 @@ def gene_findings(
     complete = [e for e in evaluations if e.status == "complete"]
     keys = [o.key for o in header.objectives]
     if len(complete) < FEWEST:
-        few = f"nothing can be told from noise: {len(complete)} candidates are too few, {FEWEST} are needed"
+        few = (
+            f"nothing can be told from noise: too few candidates, {len(complete)} of {FEWEST} that are needed"
+        )
         return Findings(Effects((), ()), (), (few,))
     noise = {**confirmed_noise(confirmation, keys), **seed_noise(complete, keys)}
     used = drawn(complete, MOST_TESTED, derive_seed(seed, "effects: candidates"))

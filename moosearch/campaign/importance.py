@@ -23,6 +23,7 @@ from moosearch.evaluation import Evaluation, Genome, ObjectiveInfo
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
 from moosearch.seeding import derive_seed, numpy_generator
+from moosearch.wording import counted
 
 Method = Literal["permutation", "fanova"]
 METHODS: Mapping[str, str] = {
@@ -152,7 +153,8 @@ def gene_importances(
     failed, infeasible = len(evaluations) - len(complete), sum(not e.feasible for e in complete)
     notes = [
         f"{method}: {METHODS[method]}",
-        f"used: {len(complete)} candidates that completed, {infeasible} of them infeasible{left}; left out: "
+        f"used: {counted(len(complete), 'candidate')} that completed, {infeasible} of them "
+        f"infeasible{left}; left out: "
         f"{failed} that failed",
     ]
     constant = sorted(set(known.index) - set(genes.index))
@@ -171,7 +173,7 @@ def drawn(evaluations: Sequence[Evaluation], most: int, seed: int) -> list[Evalu
 
 def _doubts(trust: pd.DataFrame, candidates: int) -> list[str]:
     if candidates < FEWEST:
-        return [f"not to be believed: {candidates} candidates are too few, {FEWEST} or more are needed"]
+        return [f"not to be believed: too few candidates, {candidates} of {FEWEST} that are needed"]
     lines = []
     for key, row in trust.iterrows():
         if math.isnan(row["r2"]):

@@ -17,6 +17,7 @@ from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
 from moosearch.pareto.front import value_text
+from moosearch.wording import counted
 
 
 class TerminalProgress(Observer):
@@ -75,7 +76,7 @@ class TerminalProgress(Observer):
         self._start = time.monotonic()
         goes_on = f", {known} of them known already" if known else ""
         self._say(
-            f"{plan.campaign.name}: {budget.generations} x {budget.population} candidates"
+            f"{plan.campaign.name}: {budget.generations} x {counted(budget.population, 'candidate')}"
             f"{goes_on}; {workers} at a time",
         )
 
@@ -128,8 +129,8 @@ class TerminalProgress(Observer):
             failed = sum(e.status == "failed" for e in evaluations)
             left = f", {self._left()}" if self._left() else ""
             self._say(
-                f"generation {number}/{generations}: {len(evaluations)} candidates, {failed} failed, "
-                f"front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
+                f"generation {number}/{generations}: {counted(len(evaluations), 'candidate')}, "
+                f"{failed} failed, front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
             )
 
     def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
@@ -139,7 +140,8 @@ class TerminalProgress(Observer):
         self._running.clear()
         goes_on = f", {known} of them known already" if known else ""
         self._say(
-            f"{plan.campaign.name}: confirmation by {trainings} trainings{goes_on}; {workers} at a time"
+            f"{plan.campaign.name}: confirmation by {counted(trainings, 'training')}{goes_on}; "
+            f"{workers} at a time"
         )
 
     def confirmed(self, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from moosearch.campaign.figures import COLORS, MARKERS
 from moosearch.campaign.robustness import Aligned, Shown
+from moosearch.wording import counted
 
 FOOLED, WITHSTOOD = "#d55e00", "#0072b2"
 SMALL = 32 / 255
@@ -50,7 +51,9 @@ def curves(table: pd.DataFrame) -> Figure:
         ylim=(-0.02, 1.02),
     )
     panels[0].set_title(
-        "against the radius" + (f", {told['steps']:g} steps" if pd.notna(told["steps"]) else ""), fontsize=9
+        "against the radius"
+        + (f", {counted(int(told['steps']), 'step')}" if pd.notna(told["steps"]) else ""),
+        fontsize=9,
     )
     panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     if far is not None:
@@ -66,7 +69,8 @@ def curves(table: pd.DataFrame) -> Figure:
         panels[-1].set_title(f"against the number of steps, eps {_radius(radius, told['norm'])}", fontsize=9)
         panels[0].axvline(radius * unit, color="#6b7280", linewidth=0.9, linestyle=":", zorder=1)
     figure.suptitle(
-        f"{told['images']:,} images of {told['images_of']}; {told['attack']}; bands: 95 % Wilson intervals",
+        f"{counted(told['images'], 'image')} of {told['images_of']}; {told['attack']}; bands: 95 % "
+        "Wilson intervals",
         fontsize=9,
     )
     handles, labels = panels[0].get_legend_handles_labels()
@@ -220,13 +224,13 @@ def alignment(found: Sequence[Aligned]) -> Figure:
             singles.axvline(end - 0.5, color="white", linewidth=0.5)
         _classes(singles, ends - sizes / 2 - 0.5, [each.classes[label] for label in labels])
         singles.set(xlabel="natural image", ylabel="adversarial image")
-        singles.set_title(f"{each.conditions['candidate']}: {len(each.labels)} images", fontsize=9)
+        singles.set_title(f"{each.conditions['candidate']}: {counted(len(each.labels), 'image')}", fontsize=9)
         _heat(means, maps[2 * row + 1], scale)
         if len(each.classes) <= NAMED_CLASSES:
             _classes(means, range(len(each.classes)), each.classes)
         means.set(xlabel="natural class", ylabel="adversarial class")
         means.set_title(
-            f"{each.conditions['images']:,} images: own {each.means.own:.3f}, class "
+            f"{counted(each.conditions['images'], 'image')}: own {each.means.own:.3f}, class "
             f"{each.means.within_class:.3f}, other classes {each.means.between_classes:.3f}",
             fontsize=9,
         )

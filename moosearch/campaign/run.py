@@ -35,6 +35,7 @@ from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, MooSearchError, StorageError
 from moosearch.evaluators.work import versions
 from moosearch.space.files import dump
+from moosearch.wording import counted
 
 
 def run(
@@ -200,7 +201,7 @@ def _extend(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observe
     if isinstance(plan.campaign.algorithm, GridSearch):
         raise CampaignError(
             f"{folder.root}: campaign.budget.generations: a grid is planned as a whole and not extended. "
-            f"Begin another campaign of {wanted} generations, in a folder of its own."
+            f"Begin another campaign of {counted(wanted, 'generation')}, in a folder of its own."
         )
     if folder.order.exists():
         raise CampaignError(

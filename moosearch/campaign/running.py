@@ -16,6 +16,7 @@ from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import Outcome
 from moosearch.pareto import Front
+from moosearch.wording import counted
 
 
 @dataclass
@@ -73,9 +74,13 @@ class Running:
         if not failed or len(self.told) >= budget.population * budget.generations:
             return
         if len(failed) == len(self.told) == budget.population and limit < 1:
-            what = f"all {len(failed)} candidates of the first generation failed"
+            all_of_them = "the only candidate" if len(failed) == 1 else f"all {len(failed)} candidates"
+            what = f"{all_of_them} of the first generation failed"
         elif len(failed) > limit * len(self.told):
-            what = f"{len(failed)} of {len(self.told)} candidates failed, more than a share of {limit:g}"
+            what = (
+                f"{len(failed)} of {counted(len(self.told), 'candidate')} failed, more than a share of "
+                f"{limit:g}"
+            )
         else:
             return
         raise CampaignError(

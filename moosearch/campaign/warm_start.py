@@ -17,6 +17,7 @@ from moosearch.evaluation import Evaluation, Scalar
 from moosearch.pareto.spread import spread
 from moosearch.space import Choice, Integer, Real, SearchSpace
 from moosearch.space.files import option_label
+from moosearch.wording import counted
 
 _UNKNOWN = object()
 """What stands where a recipe of another space says nothing."""
@@ -70,7 +71,10 @@ class WarmStart:
         whose = (
             "its whole front" if count == self.front else f"those of its front's {self.front} farthest apart"
         )
-        lines = [f"warm start from {self.name} ({self.folder}): {count} recipes, {whose}; trained here anew"]
+        lines = [
+            f"warm start from {self.name} ({self.folder}): {counted(count, 'recipe')}, {whose}; trained "
+            "here anew"
+        ]
         paths = dict.fromkeys(taken.gene for taken in self.genes)
         width = max(map(len, [*paths, *self.left_out]), default=0)
         for path in paths:

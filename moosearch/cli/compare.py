@@ -11,6 +11,7 @@ from rich.table import Table
 
 from moosearch.cli.app import JsonOption, app, check_one_format, err, out
 from moosearch.errors import CampaignError, SpecError
+from moosearch.wording import counted
 
 SETTINGS = 15
 """Settings that differ of which the terminal shows as many."""
@@ -122,7 +123,7 @@ def _table(title: str) -> Table:
 
 
 def _campaigns(measured: Any) -> Table:
-    table = _table(f"campaigns (the front of all has {len(measured.comparison.merged)} members)")
+    table = _table(f"campaigns (the front of all has {counted(len(measured.comparison.merged), 'member')})")
     heads = {
         "failed": "failed,\nin-\nfeasible",
         "evaluations": "evalu-\nations",
@@ -204,7 +205,7 @@ def _front(measured: Any) -> Table:
 
     merged = measured.comparison.merged
     table = Table(
-        title=f"front of all: {len(merged)} members, hypervolume {merged.hypervolume():.4f}",
+        title=f"front of all: {counted(len(merged), 'member')}, hypervolume {merged.hypervolume():.4f}",
         title_justify="left",
     )
     table.add_column("id", no_wrap=True)

@@ -13,6 +13,7 @@ from moosearch.cli.app import FolderArgument, WhereOption, app, out
 from moosearch.cli.bar import measuring
 from moosearch.errors import SpecError
 from moosearch.pareto.front import value_text
+from moosearch.wording import counted
 
 
 @app.command()
@@ -68,7 +69,7 @@ def _files(manifest: Mapping[str, Any]) -> Table:
     batches = latency["batches"] if latency else []
     caption = "difference: the largest one of a logit from the network's"
     if latency:
-        threads = f"{latency['threads']} thread{'s' if latency['threads'] > 1 else ''}"
+        threads = counted(latency["threads"], "thread")
         caption += f"; ms: of a batch of so many images, in the median, on {latency['cpu']}, {threads}"
     table = Table(caption=caption, caption_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("file", no_wrap=True)

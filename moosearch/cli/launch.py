@@ -20,6 +20,7 @@ from moosearch.cli.app import (
 from moosearch.cli.signals import interruptible
 from moosearch.cli.tables import attack_table, doubts, front_table
 from moosearch.pareto.front import value_text
+from moosearch.wording import counted
 
 
 @app.command()
@@ -134,8 +135,9 @@ def _finish(campaign: Any) -> None:
     evaluations = campaign.evaluations
     failed = sum(e.status == "failed" for e in evaluations)
     out.print(
-        f"{len(evaluations)} candidates, {failed} failed; hypervolume "
-        f"{campaign.front.hypervolume():.4f}; tables and {len(plots)} plots in {campaign.folder.root}",
+        f"{counted(len(evaluations), 'candidate')}, {failed} failed; hypervolume "
+        f"{campaign.front.hypervolume():.4f}; tables and {counted(len(plots), 'plot')} in "
+        f"{campaign.folder.root}",
         soft_wrap=True,
     )
     _say_of_kernels(evaluations)
@@ -165,7 +167,8 @@ def _say_of_which_front(campaign: Any) -> None:
         gone = len(confirmed - front)
         out.print(
             f"this confirmation is of an older front, or of a part of it: {len(front - confirmed)} of "
-            f"{len(front)} members are not confirmed, {gone} of {len(confirmed)} confirmed are no members; "
+            f"{counted(len(front), 'member')} not confirmed, {gone} of {len(confirmed)} confirmed "
+            "not on the front; "
             f"add them by `moosearch confirm {campaign.folder.root} --pick front`",
             soft_wrap=True,
         )
@@ -179,7 +182,8 @@ def print_confirmation(campaign: Any) -> int:
     for line in doubts(confirmation):
         out.print(line)
     out.print(
-        f"{len(confirmation.members)} members confirmed by {confirmation.done} trainings, "
+        f"{counted(len(confirmation.members), 'member')} confirmed by "
+        f"{counted(confirmation.done, 'training')}, "
         f"{confirmation.failed} failed; in {campaign.folder.confirmed_table}",
         soft_wrap=True,
     )

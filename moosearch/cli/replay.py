@@ -16,6 +16,7 @@ from moosearch.cli.app import (
     overrides,
 )
 from moosearch.cli.signals import interruptible
+from moosearch.wording import counted
 
 
 @app.command()
@@ -43,12 +44,14 @@ def replay(
     if not new.to_frame().equals(old.to_frame()):
         common = len({e.candidate.id for e in old} & {e.candidate.id for e in new})
         err.print(
-            f"the front is another one: {len(old)} members there and {len(new)} here, {common} of them the "
+            f"the front is another one: {counted(len(old), 'member')} there and {len(new)} here, "
+            f"{common} of them the "
             f"same candidates; hypervolume {old.hypervolume():.4f} and {new.hypervolume():.4f}",
             soft_wrap=True,
         )
         raise typer.Exit(1)
     out.print(
-        f"{len(again.evaluations)} candidates in {to}; the front is the same: {len(new)} members",
+        f"{counted(len(again.evaluations), 'candidate')} in {to}; the front is the same: "
+        f"{counted(len(new), 'member')}",
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ from rich.table import Table
 from moosearch.cli.app import SetOption, SpaceArgument, app, out, without_collector
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.space.shipped import shipped_spaces, summary
+from moosearch.wording import counted
 
 SPACES = "spaces"
 """What `moosearch list` calls the shipped search spaces."""
@@ -37,9 +38,10 @@ def validate(
         raise SpecError("validate: name a search space FILE, or ask for --schema.")
     plan = make_plan(override(load(file), assignments or []))
     size = plan.space.size
-    count = "infinitely many" if size == float("inf") else f"{int(size):,}"
+    count = "infinitely many candidates" if size == float("inf") else counted(int(size), "candidate")
     out.print(
-        f"{file} is valid: {len(plan.space.genes())} genes, {count} candidates, {plan.corners} corners built",
+        f"{file} is valid: {counted(len(plan.space.genes()), 'gene')}, {count}, "
+        f"{counted(plan.corners, 'corner')} built",
         soft_wrap=True,
     )
     table = Table()

@@ -14,6 +14,7 @@ from rich.text import Text
 from moosearch.cli.app import FolderArgument, app, out
 from moosearch.errors import CampaignError
 from moosearch.pareto.front import value_text
+from moosearch.wording import counted
 
 PATIENCE = 3
 """Readings in a row that may fail: a database is locked, or a file on its way."""
@@ -131,7 +132,7 @@ def _counts(found: Any) -> str:
     waiting_are = "running or waiting" if found.state == "running" else "unfinished"
     return (
         f"{found.name}: {found.state}; generation {found.generation}/{found.generations}, "
-        f"{found.done}/{found.total} candidates done, {found.waiting} {waiting_are}, "
+        f"{found.done}/{counted(found.total, 'candidate')} done, {found.waiting} {waiting_are}, "
         f"{len(found.failed)} failed"
     )
 
@@ -183,8 +184,9 @@ def _ending(found: Any, most: int) -> list[str]:
 def _confirmation(found: Any) -> str:
     gone = f"; the robustness of {found.illusory} is an illusion" if found.illusory else ""
     return (
-        f"confirmation: {found.state}; {found.done}/{found.planned} trainings done, {found.failed} failed; "
-        f"{found.doubtful} of {found.members} members failed a check for masked gradients{gone}"
+        f"confirmation: {found.state}; {found.done}/{counted(found.planned, 'training')} done, "
+        f"{found.failed} failed; "
+        f"{found.doubtful} of {counted(found.members, 'member')} failed a check for masked gradients{gone}"
     )
 
 

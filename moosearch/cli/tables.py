@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from moosearch.pareto.front import alike_text, recipe_text, spread_text
+from moosearch.wording import counted
 
 MANY = 12
 """Genes that differ of which a terminal shows all; of more, it shows the options alone."""
@@ -53,9 +54,10 @@ def choice_tables(campaign: Any, front: Any, choices: Sequence[Any]) -> list[Tab
     """Return what rules chose, and why: two tables with a row a rule."""
     confirmation = campaign.confirmation
     many = len(campaign.front)
-    of = f"the {many}" if len(front) == many else f"{len(front)} of the {many}"
+    members = counted(many, "member")
+    of = f"the {members}" if len(front) == many else f"{len(front)} of the {members}"
     chosen = Table(
-        title=f"{campaign.header.name}: chosen from {of} members of the front",
+        title=f"{campaign.header.name}: chosen from {of} of the front",
         caption=_caption(campaign, confirmation),
         title_justify="left",
         caption_justify="left",
@@ -148,9 +150,9 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
         if shown is not None and member.estimate.candidate.id not in shown:
             continue
         if member.failed:
-            many = f"{len(member.failed)} of {len(member.failed) + len(member.complete)}"
+            many = f"{len(member.failed)} of {counted(len(member.failed) + len(member.complete), 'training')}"
             reason = member.failed[0].reason
-            lines.append(f"! {member.estimate.candidate.id}: {many} trainings failed: {reason}")
+            lines.append(f"! {member.estimate.candidate.id}: {many} failed: {reason}")
         checks = ", ".join(f"{name} ({count}x)" for name, count in member.failed_checks.items())
         if member.illusory:
             lines.append(f"! {member.estimate.candidate.id}: {ILLUSORY}")

@@ -14,6 +14,7 @@ from moosearch.cli.bar import measuring
 from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument, image_count
 from moosearch.errors import SpecError
 from moosearch.pareto.front import spread_text
+from moosearch.wording import counted
 
 
 @app.command()
@@ -162,8 +163,8 @@ def _headline(found: Any) -> str:
     """Say how large the neighborhoods are, and how they were looked for."""
     told, approach = found.summary(), found.approach
     lines = [
-        f"{found.candidate}: {told['neighborhoods']} neighborhoods, {told['complete']} complete; "
-        f"{told['unseen_images']} images left aside, where not both objects are seen",
+        f"{found.candidate}: {counted(told['neighborhoods'], 'neighborhood')}, {told['complete']} complete; "
+        f"{counted(told['unseen_images'], 'image')} left aside, where not both objects are seen",
         f"{approach.algorithm}, cut {approach.cut}, {approach.weights} weights, tolerance "
         f"{approach.tolerance:g}",
     ]
@@ -192,7 +193,7 @@ def _table(found: Any) -> Table:
     tree = found.to_tree()
     images, (low, high) = tree["images"], tree["interval"]
     table = Table(
-        title=f"{found.candidate}: {images} images of {found.split}, linf eps {found.eps:.4g}",
+        title=f"{found.candidate}: {counted(images, 'image')} of {found.split}, linf eps {found.eps:.4g}",
         caption="certified: proved, up to rounding; the robust accuracy is at least that, and at most what "
         "stands last",
         title_justify="left",

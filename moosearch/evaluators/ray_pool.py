@@ -33,6 +33,7 @@ from moosearch.evaluators.ray_fit import Offer, fit
 from moosearch.evaluators.ray_images import SharedSplits, Store, splits_of
 from moosearch.evaluators.ray_settings import check_runtime_env, check_token, filled, parse, silence
 from moosearch.evaluators.work import Begun, Job, Outcome, Work, build_objectives, evaluate, failure
+from moosearch.wording import counted
 
 POLL_SECONDS = 1.0
 """How long nothing may happen before the cluster is looked after."""
@@ -144,7 +145,8 @@ def _cores(resources: Resources) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if resources.cpus > cores:
         raise CampaignError(
-            f"campaign.resources: a candidate asks for {resources.cpus} CPUs, and there are {cores}."
+            f"campaign.resources: a candidate asks for {counted(resources.cpus, 'CPU')}, and this "
+            f"process has {cores}."
         )
     return cores
 

@@ -8,6 +8,7 @@ from moosearch.campaign.confirmed import ILLUSORY
 from moosearch.campaign.markdown import escaped
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
+from moosearch.wording import counted
 
 PARITY_IMAGES = 64
 """Images on which an exported program is compared with the network."""
@@ -235,7 +236,7 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     head = ("metric", "value", "95 % interval", "over trainings", "unit", "better is")
     table = _table(head if several else (*head[:3], *head[4:]), rows)
     attacks = "\n".join(
-        f"- {key.replace('_', ' ')}, on {entry['images']:,} images, {_OVER[entry.get('over')]}: "
+        f"- {key.replace('_', ' ')}, on {counted(entry['images'], 'image')}, {_OVER[entry.get('over')]}: "
         + "; ".join(_attack(attack) for attack in entry["attacks"])
         for key, entry in _accuracies(manifest).items()
         if "attacks" in entry
@@ -244,7 +245,8 @@ def _evaluation(manifest: Mapping[str, Any]) -> str:
     robust = """
 A robust accuracy is the share of images that are classified rightly as they are and under every attack below,
 or, where that is said, the mean of the shares under each; it is no guarantee against other attacks."""
-    return f"""On the **validation split** ({manifest["images"]:,} images), on which the candidate was also
+    images = counted(manifest["images"], "image")
+    return f"""On the **validation split** ({images}), on which the candidate was also
 selected: expect less on new data. Intervals are Wilson's, for so many images, and do not know of the
 selection.{robust if attacks else ""}
 
@@ -318,7 +320,7 @@ def _confirmed(confirmation: Mapping[str, Any] | None) -> str:
         if checks
         else "No check for masked gradients failed."
     )
-    return f"""The recipe was trained again with {count} fresh seed{"s" if count > 1 else ""}, and judged on
+    return f"""The recipe was trained again with {counted(count, "fresh seed")}, and judged on
 {confirmation["images"]:,} test images, which neither training nor search had seen.{failed} These numbers are
 of those trainings, not of the weights in this folder: mean and standard deviation over trainings, and the
 95 % Wilson interval of the mean for so many images.
@@ -386,7 +388,7 @@ def _latency(manifest: Mapping[str, Any]) -> str:
     threads = latency["threads"]
     return f"""{text}
 
-Median times on {escaped(latency["cpu"])}, {threads} thread{"s" if threads > 1 else ""} of {latency["cores"]}
+Median times on {escaped(latency["cpu"])}, {counted(threads, "thread")} of {latency["cores"]}
 cores, by images in a batch (- where a batch would take too much memory or time):
 
 {table}"""

@@ -16,6 +16,7 @@ from moosearch.pareto import decision
 from moosearch.pareto.dominance import Array
 from moosearch.pareto.front import Front, value_text
 from moosearch.registry import NonNegative, build
+from moosearch.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +266,7 @@ def _member(front: Front, rule: str) -> int:
     found = [index for index, e in enumerate(front) if rule and e.candidate.id.startswith(rule)]
     if len(found) == 1:
         return found[0]
-    why = f"fits {len(found)} members" if found else "is neither a rule nor a member's id"
+    why = f"fits {counted(len(found), 'member')}" if found else "is neither a rule nor a member's id"
     raise SpecError(
         f"'{rule}' {why} of the front. {nearest(rule.partition(':')[0], default_rules(front.objectives))}"
     )

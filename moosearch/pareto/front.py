@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto.dominance import Array, exact, non_dominated, to_losses
 from moosearch.pareto.hypervolume import hypervolume
+from moosearch.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +170,7 @@ class Front:
 
     def _repr_html_(self) -> str:
         """Render a table for notebooks: objectives and the genes that differ, the knee marked."""
-        count = "1 member" if len(self) == 1 else f"{len(self)} members"
+        count = counted(len(self), "member")
         title = f"<p>front of {count}, hypervolume {self.hypervolume():.4f}</p>"
         if not self.members:
             return title

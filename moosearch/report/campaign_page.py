@@ -12,6 +12,7 @@ from moosearch.pareto.choice import RULES
 from moosearch.pareto.front import alike_text
 from moosearch.report import data as read
 from moosearch.report.page import Section, document, escape, table
+from moosearch.wording import counted
 
 SCRIPTS = (
     "columns.js",
@@ -117,7 +118,7 @@ def threats(spec: Mapping[str, Any]) -> list[str]:
 def _attack(attack: Any) -> str:
     if not isinstance(attack, Mapping):
         return str(attack)
-    details = [f"{attack['steps']} steps"] if "steps" in attack else []
+    details = [counted(attack["steps"], "step")] if "steps" in attack else []
     details += [str(attack["norm"])] if "norm" in attack else []
     details += [f"eps {attack['eps']:.4g}"] if isinstance(attack.get("eps"), float | int) else []
     return f"{attack.get('name', 'an attack')}{' (' + ', '.join(details) + ')' if details else ''}"

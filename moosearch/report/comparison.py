@@ -13,6 +13,7 @@ from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase
 from moosearch.pareto.dominance import Array
 from moosearch.report.page import Section, document, escape, table
+from moosearch.wording import counted
 
 MARGIN = 0.02
 """How far staircases are drawn beyond the worst loss of any front."""
@@ -26,7 +27,7 @@ def comparison_page(measured: Measured) -> str:
     """
     comparison = measured.comparison
     names = [entry.name for entry in comparison.entries]
-    title = f"Comparison of {len(names)} campaigns"
+    title = f"Comparison of {counted(len(names), 'campaign')}"
     several = len(comparison.objectives) > 1 and len(comparison.merged) > 0
     attained = several and any(len(entries) > 1 for entries in comparison.groups.values())
     sections = [
@@ -129,7 +130,7 @@ def _merged(measured: Measured) -> Section:
     ]
     style = "<style>#merged table { min-width: 900px; }</style>"  # recipes are long: a phone scrolls
     body = style + table(["id", "campaign", *keys, "genes"], rows)
-    lead = f"{len(merged)} members, hypervolume {merged.hypervolume():.4f}."
+    lead = f"{counted(len(merged), 'member')}, hypervolume {merged.hypervolume():.4f}."
     return Section("merged", "The front of all", body, lead)
 
 

@@ -23,6 +23,7 @@ from moosearch.pareto import Front
 from moosearch.space import Choice, Gene, SearchSpace
 from moosearch.space.files import dump, load
 from moosearch.space.genes import choice_labels, parse_bounds, tag_of
+from moosearch.wording import counted
 
 STATES = ("front", "dominated", "infeasible", "failed")
 """What a candidate can be: a member of the front, completed otherwise, beyond a constraint, failed."""
@@ -237,7 +238,10 @@ def curves(path: Path) -> list[dict[str, Any]]:
                 at, accuracy, low, high = (
                     short(float(row[key])) for key in (kind, "accuracy", "low", "high")
                 )
-                said = f"{row['attack']}, {row['norm']}, {row['images']} images of {row['images_of']}"
+                said = (
+                    f"{row['attack']}, {row['norm']}, {counted(int(row['images']), 'image')} of "
+                    f"{row['images_of']}"
+                )
                 empty = {"candidate": row["candidate"], "curve": kind, "said": shown(said)}
                 curve = found.setdefault(
                     (row["candidate"], kind),

@@ -16,6 +16,7 @@ from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front, to_losses
 from moosearch.pareto.front import alike_text, spread_text, value_text
 from moosearch.space.files import load
+from moosearch.wording import counted
 
 
 def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
@@ -50,7 +51,7 @@ def campaign_note(campaign: Campaign, status: Status) -> str:
     lines = [
         f"## {status.name}: {status.state}",
         "",
-        f"{status.done} of {status.total} candidates{failed}, generation {status.generation} of "
+        f"{status.done} of {counted(status.total, 'candidate')}{failed}, generation {status.generation} of "
         f"{status.generations} by {status.algorithm}; {len(front)} on the front, hypervolume "
         f"{front.hypervolume():.4f}. [The report](/report) has the whole of it.",
         "",
@@ -70,8 +71,10 @@ def campaign_note(campaign: Campaign, status: Status) -> str:
         confirmation = status.confirmation
         lines += [
             "",
-            f"Confirmation {confirmation.state}: {confirmation.done} of {confirmation.planned} trainings of "
-            f"{confirmation.members} members, {confirmation.doubtful} of them fail a check for masked "
+            f"Confirmation {confirmation.state}: {confirmation.done} of "
+            f"{counted(confirmation.planned, 'training')} of "
+            f"{counted(confirmation.members, 'member')}, {confirmation.doubtful} of them fail a check "
+            "for masked "
             f"gradients, and the robustness of {confirmation.illusory} is an illusion.",
         ]
     lines += ["", f"`moosearch front {folder}`, `moosearch report {folder}`, `moosearch confirm {folder}`"]
@@ -148,7 +151,11 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
         lines += ["", f"Trained contiguous in float32: on this machine a {escaped(str(fault))}."]
     if member is None:
         return [*lines, "", "Not confirmed: the search's own estimate promises too much."]
-    lines += ["", f"{len(member.complete)} trainings with fresh seeds, {member.images} test images."]
+    lines += [
+        "",
+        f"{counted(len(member.complete), 'training')} with fresh seeds, "
+        f"{counted(member.images, 'test image')}.",
+    ]
     if member.doubtful:
         doubts = [f"{name}: {text}" for name, text in member.explanations.items()]
         if member.illusory:

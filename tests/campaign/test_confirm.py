@@ -23,6 +23,7 @@ from moosearch.evaluators import work
 from moosearch.judging import correct_under, fraction
 from moosearch.registry import build
 from moosearch.training import CandidateSpec
+from moosearch.wording import counted
 
 RULES = ["knee", "best:clean_accuracy"]
 OPTIONS = ["--attacks", "fgsm,pgd5", "--seeds", "2", "--images", "40"]
@@ -265,7 +266,7 @@ def test_a_search_can_end_with_it(cli, tiny_file, tmp_path):
     code, out, _ = cli(*arguments, "--set", option)
     assert code == 0
     members = moosearch.Campaign(tmp_path / "c").front.members
-    assert f"{len(members)} members confirmed by {len(members)} trainings" in out
+    assert f"{counted(len(members), 'member')} confirmed by {counted(len(members), 'training')}" in out
     assert len(pd.read_csv(tmp_path / "c/confirmed.csv")) == len(members)
     code, out, _ = cli("resume", tmp_path / "c")
     assert code == 0

@@ -48,7 +48,7 @@ def test_a_machine_that_works(cli, tmp_path, ray):
         "storage",
     ):
         assert name in out
-    assert "2 nodes, 8 CPUs, 1 GPUs" in out
+    assert "2 nodes, 8 CPUs, 1 GPU;" in out
     assert list(tmp_path.iterdir()) == []  # it leaves nothing
 
 

@@ -68,7 +68,7 @@ def test_too_few_candidates_say_so():
     evaluations = bred(1, generations=1)
     failed = Evaluation(evaluations[0].candidate, "failed", error="no")
     found = gene_findings([*evaluations, failed], HEADER)
-    assert found.lines == ("nothing can be told from noise: 12 candidates are too few, 20 are needed",)
+    assert found.lines == ("nothing can be told from noise: too few candidates, 12 of 20 that are needed",)
     assert found.to_tree()["effects"] == []
 
 

@@ -115,7 +115,7 @@ def test_few_candidates_are_not_believed_and_fewer_not_computed():
     some = gene_importances(made_up(14), [STRONG])
     assert some.table.notna().any(axis=None)
     assert not some.trust["believed"].any()
-    assert "14 candidates are too few" in some.notes[-1]
+    assert "too few candidates, 14 of" in some.notes[-1]
     few = gene_importances(made_up(9), [STRONG])
     assert few.table.isna().all(axis=None)
     assert math.isnan(few.trust.loc["strong", "r2"])

@@ -81,7 +81,7 @@ def test_it_is_confirmed(searched, cli):
     judgment = member.complete[0].judgment
     assert list(judgment["threats"][0]["attacks"]) == ["fgsm", "pgd20", "noise"]
     assert "black_box_stronger" not in [check["name"] for check in judgment["threats"][0]["checks"]]
-    assert "1 members confirmed" in out
+    assert "1 member confirmed by 1 training," in out
 
 
 def test_an_export_predicts_both_labels(searched, cli, tmp_path):

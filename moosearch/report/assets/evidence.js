@@ -52,7 +52,7 @@ const Evidence = (data, known, badge) => {
       el("h3", { text: "Confirmed values" }),
       el("p", {
         text:
-          `${judged.length} of ${all.front.length} members of the front were trained again (${found.done} of ${found.planned} trainings done, ${found.failed} failed). ` +
+          `${judged.length} of ${Page.counted(all.front.length, "member")} of the front ${judged.length === 1 ? "was" : "were"} trained again (${found.done} of ${Page.counted(found.planned, "training")} done, ${found.failed} failed). ` +
           `${stays} of them ${stays === 1 ? "stays" : "stay"} on the front within noise; ${doubtful} failed a check for masked gradients.` +
           (gone ? ` ${gone} ${gone === 1 ? "leaves" : "leave"} it for robustness that is an illusion.` : ""),
       }),

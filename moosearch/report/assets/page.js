@@ -27,6 +27,9 @@ const Page = (() => {
     return String(Number(value.toPrecision(4)));
   }
 
+  /** A number with its noun: 1 member, 1,200 candidates. */
+  const counted = (count, noun) => `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
+
   /** Text for Plotly, which reads some HTML in labels: shown as it is. */
   const label = (text) =>
     String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -246,5 +249,5 @@ const Page = (() => {
     target.focus({ preventScroll: true });
   });
 
-  return { colors, copy, download, el, label, later, number, plot, redraw, start, state, webgl };
+  return { colors, copy, counted, download, el, label, later, number, plot, redraw, start, state, webgl };
 })();

@@ -157,8 +157,10 @@ const View = (data, known) => {
     if (bounds) {
       said.textContent =
         left === count
-          ? `all ${count.toLocaleString("en-US")} candidates`
-          : `${left.toLocaleString("en-US")} of ${count.toLocaleString("en-US")} candidates, ${all.front.filter(visible).length} of the front`;
+          ? count === 1
+            ? "the only candidate"
+            : `all ${Page.counted(count, "candidate")}`
+          : `${left.toLocaleString("en-US")} of ${Page.counted(count, "candidate")}, ${all.front.filter(visible).length} of the front`;
     }
   }
 
