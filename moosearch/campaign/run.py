@@ -63,9 +63,11 @@ def run(
         StorageError: The disk is full, or gone.
         Stopped: Somebody wished it.
     """
+    stop = stop or Stop()
     images = prepare(plan)
     with storing(folder):
         folder.create()
+        stop.folder = folder.root
         with folder.lock(), EventLog(folder.events) as log:
             if order is not None:
                 _impose(order, folder)
@@ -77,9 +79,7 @@ def run(
                 with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
                     known = {e.candidate.id: e for e in record.evaluations()}
                     told.started(plan, len(known), pool.workers)
-                    conductor = Conductor(
-                        pool, plan.campaign.limits, told, stop or Stop(), folder.checkpoint, deaths
-                    )
+                    conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
                     running = Running(
                         plan, folder, view, log, conductor, told, known, [*record.asks.values()]
                     )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class Stop:
@@ -10,12 +11,14 @@ class Stop:
     Attributes:
         requested: Whether somebody wants the campaign to stop.
         busy: Whether something runs that is finished first.
+        folder: The campaign's folder, as soon as there is one.
     """
 
     def __init__(self) -> None:
         """Start without the wish."""
         self.requested = False
         self.busy = False
+        self.folder: Path | None = None
         self._end: BaseException | None = None
         self._whole = 0
 

@@ -81,7 +81,7 @@ def resume(
 ) -> None:
     """Go on with an interrupted campaign, or make one longer; nothing is evaluated twice."""
     given = overrides(assignments, evaluator, workers, ray_address)
-    with interruptible("resume") as stop:
+    with interruptible("resume", folder=folder) as stop:
         from moosearch.campaign.campaign import resume as go_on
         from moosearch.campaign.progress import TerminalProgress
 

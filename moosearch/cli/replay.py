@@ -33,7 +33,7 @@ def replay(
 ) -> None:
     """Train a finished campaign again in the same order, and compare the fronts."""
     given = overrides(assignments, evaluator, workers, ray_address)
-    with interruptible("replay") as stop:
+    with interruptible("replay", folder, "--out") as stop:
         from moosearch.campaign.campaign import Campaign
         from moosearch.campaign.campaign import replay as train_again
         from moosearch.campaign.progress import TerminalProgress

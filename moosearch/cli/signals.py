@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -27,7 +29,7 @@ class _Signalled(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def interruptible(verb: str) -> Iterator[Stop]:
+def interruptible(*command: str | Path, folder: Path | None = None) -> Iterator[Stop]:
     """Let signals end a command.
 
     Ctrl-C ends it once what runs is finished and stored, and at once where nothing runs or when it is pressed
@@ -36,12 +38,14 @@ def interruptible(verb: str) -> Iterator[Stop]:
     as by ``nohup``, stays ignored. Only a main thread has signals.
 
     Args:
-        verb: The command that goes on.
+        command: The command that goes on, but for the campaign's folder.
+        folder: That folder, where it is known before the campaign says it.
 
     Yields:
         The wish to stop.
     """
     stop = Stop()
+    stop.folder = folder
     before = {}
     ends: list[int] = []
 
@@ -59,15 +63,21 @@ def interruptible(verb: str) -> Iterator[Stop]:
         for number in _WORDS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, signalled)
-    how_to_go_on = f"what was evaluated is stored; go on with `moosearch {verb} DIR`."
+
+    def how_to_go_on() -> str:
+        if stop.folder is None:
+            return "nothing had begun."
+        words = shlex.join(["moosearch", *map(str, command), str(stop.folder)])
+        return f"what was evaluated is stored; go on with `{words}`."
+
     try:
         yield stop
     except Stopped:
-        _say(f"stopped: {how_to_go_on}")
+        _say(f"stopped: {how_to_go_on()}")
         raise typer.Exit(128 + signal.SIGINT) from None
     except KeyboardInterrupt as interrupt:
         signalled_by = interrupt if isinstance(interrupt, _Signalled) else _Signalled(signal.SIGINT)
-        _say(f"{signalled_by}: {how_to_go_on}")
+        _say(f"{signalled_by}: {how_to_go_on()}")
         raise typer.Exit(signalled_by.exit_code) from None
     finally:
         for number, handler in before.items():

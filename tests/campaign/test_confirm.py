@@ -143,7 +143,7 @@ def test_ctrl_c_keeps_what_is_done(cli, folder, monkeypatch):
         patch.setattr("moosearch.campaign.progress.TerminalProgress.confirmed", interrupt)
         code, _, err = cli("confirm", folder, *OPTIONS)
     assert code == 130
-    assert "go on with `moosearch confirm DIR`" in err
+    assert f"go on with `moosearch confirm {folder}`" in err
     code, out, _ = cli("status", folder)
     assert "confirmation: stopped; 1/4 trainings done" in out
     code, out, _ = cli("confirm", folder)

@@ -1,12 +1,15 @@
 """How a command ends by signals, in this process; tests/faults sends them to real campaigns."""
 
 import contextlib
+import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 import typer
 
+import moosearch
 from moosearch.cli.signals import interruptible
 from moosearch.errors import Stopped
 
@@ -22,8 +25,8 @@ def _not_ignored():
         signal.signal(number, handler)
 
 
-def exit_code(run):
-    with pytest.raises(typer.Exit) as ended, interruptible("resume") as stop:
+def exit_code(run, **campaign):
+    with pytest.raises(typer.Exit) as ended, interruptible("resume", **campaign) as stop:
         run(stop)
     return ended.value.exit_code
 
@@ -33,8 +36,25 @@ def exit_code(run):
     [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")],
 )
 def test_where_nothing_runs_a_signal_ends_at_once(sent, word, capsys):
-    assert exit_code(lambda _stop: signal.raise_signal(sent)) == 128 + sent
-    assert capsys.readouterr().err.startswith(f"{word}: what was evaluated is stored; go on with `moosearch")
+    assert exit_code(lambda _stop: signal.raise_signal(sent), folder=Path("my results")) == 128 + sent
+    stored = "what was evaluated is stored; go on with `moosearch resume 'my results'`."
+    assert capsys.readouterr().err == f"{word}: {stored}\n"
+
+
+def test_before_there_is_a_campaign_there_is_none_to_go_on_with(capsys):
+    assert exit_code(lambda _stop: signal.raise_signal(signal.SIGTERM)) == 143
+    assert capsys.readouterr().err == "terminated: nothing had begun.\n"
+
+
+def test_a_campaign_says_where_it_is(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished.folder.root, tmp_path / "c")
+
+    def run(stop):
+        moosearch.resume(folder, stop=stop)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert exit_code(run) == 143
+    assert f"`moosearch resume {folder}`" in capsys.readouterr().err
 
 
 def test_ctrl_c_lets_what_runs_finish(capsys):
