@@ -3,10 +3,10 @@
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from pathlib import Path
 
-from moosearch.campaign.deaths import Key, key_of
+from moosearch.campaign.deaths import Deaths, key_of
 from moosearch.campaign.folder import write_atomically
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.spec import LimitsSpec
@@ -27,7 +27,7 @@ class Conductor:
         observer: Observer,
         stop: Stop,
         checkpoint: Callable[[Job], Path],
-        deaths: Mapping[Key, int] | None = None,
+        deaths: Deaths | None = None,
     ) -> None:
         """Conduct.
 
@@ -37,12 +37,12 @@ class Conductor:
             observer: Is told of everything but outcomes.
             stop: The wish to stop.
             checkpoint: Where the checkpoint of a job lies.
-            deaths: How often in a row earlier processes died while a job ran, as `deaths_in` says. They are
+            deaths: What became of earlier processes, as `deaths_in` says. Those that died while a job ran are
                 attempts at it: after as many as are allowed the job is lost, and the last one is made while
                 nothing else runs, so that nothing else pays for it.
         """
         self._pool, self._limits, self._observer, self._stop = pool, limits, observer, stop
-        self._checkpoint, self._deaths = checkpoint, deaths or {}
+        self._checkpoint, self._deaths = checkpoint, deaths or Deaths()
         self._lost: deque[Outcome] = deque()
         self._alone: deque[Job] = deque()
         self._others: deque[Job] = deque()
@@ -56,9 +56,9 @@ class Conductor:
 
     def submit(self, job: Job) -> None:
         """Queue a job; it goes on where an earlier attempt left a checkpoint."""
-        deaths, allowed = self._deaths.get(key_of(job), 0), self._limits.retries.lost
+        deaths, allowed = self._deaths.counts.get(key_of(job), 0), self._limits.retries.lost
         if deaths and job.attempt == 1:
-            died = failure(dataclasses.replace(job, attempt=deaths), "lost", _died(deaths))
+            died = failure(dataclasses.replace(job, attempt=deaths), "lost", self._died(deaths))
             if deaths > allowed:
                 self._lost.append(died)
                 return
@@ -151,7 +151,7 @@ class Conductor:
                 write_atomically(self._checkpoint(event.job), event.checkpoint)
             self._observer.epoch_done(event)
 
-
-def _died(times: int) -> str:
-    often = "" if times == 1 else f", {times} times in a row"
-    return f"the process that runs the campaign died while this candidate was evaluated{often}"
+    def _died(self, times: int) -> str:
+        often = "" if times == 1 else f", {times} times in a row"
+        how = self._deaths.cause or "died"
+        return f"the process that runs the campaign {how} while this candidate was evaluated{often}"

@@ -7,12 +7,15 @@ ever before. What a process was told to stop by Ctrl-C, SIGTERM or SIGHUP, or by
 """
 
 import contextlib
+import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.log import read_events
 from moosearch.evaluators import Job
+from moosearch.evaluators.last_words import read_note
 
 Key = tuple[str, int]
 """A job: id of its candidate, and its number."""
@@ -23,21 +26,36 @@ def key_of(job: Job) -> Key:
     return job.candidate.id, job.number
 
 
-def deaths_in(log: Path) -> dict[Key, int]:
-    """Return how often in a row a process died while a job ran, by job.
+@dataclass(frozen=True)
+class Deaths:
+    """What became of earlier processes.
+
+    Attributes:
+        counts: How often in a row one died while a job ran, by job.
+        cause: What ended the last one, as the end of a sentence; empty where it left no note.
+    """
+
+    counts: Mapping[Key, int] = field(default_factory=dict)
+    cause: str = ""
+
+
+def deaths_in(log: Path) -> Deaths:
+    """Return what became of earlier processes; the note that the last one left goes with it.
 
     Args:
         log: The campaign's log, to which the process that asks has said that it opened it.
     """
-    return count_deaths(read_events(log))
+    counter = _Counter()
+    for event in read_events(log):
+        counter.listen(event)
+    return Deaths(counter.deaths, counter.cause())
 
 
 def count_deaths(events: Iterable[Mapping[str, Any]]) -> dict[Key, int]:
     """Count in a log's events, from the oldest; one that is not as it should be is passed over."""
     counter = _Counter()
     for event in events:
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            counter.hear(event["event"], event)
+        counter.listen(event)
     return counter.deaths
 
 
@@ -52,12 +70,27 @@ class _Counter:
         self.deaths: dict[Key, int] = {}
         self._running: set[Key] = set()
         self._furthest: dict[tuple[str, int], int] = {}
+        self._processes: list[tuple[str, int]] = []  # host, and number there
+
+    def listen(self, event: Mapping[str, Any]) -> None:
+        """Hear an event; one that is not as it should be is passed over."""
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            self.hear(event["event"], event)
+
+    def cause(self) -> str:
+        """Return what ended the process before the one that asks, where it left a note on this machine."""
+        if not self.deaths or len(self._processes) < 2:
+            return ""
+        host, pid = self._processes[-2]
+        words = read_note(pid) if host == platform.node() else None
+        return "" if words is None else words.cause
 
     def hear(self, kind: str, event: Mapping[str, Any]) -> None:
         if kind == "opened":
             for key in self._running:
                 self.deaths[key] = self.deaths.get(key, 0) + 1
             self._running.clear()
+            self._processes.append((str(event["host"]), int(event["pid"])))
         elif kind in ("stopped", "finished"):
             self._running.clear()
         elif kind == "begun":

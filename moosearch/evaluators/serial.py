@@ -1,5 +1,6 @@
 """One job after the other, in this process: the way to debug. Needs no Ray."""
 
+import faulthandler
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 from moosearch.evaluators.devices import check_cuda
 from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
+from moosearch.evaluators.last_words import keep_note
 from moosearch.evaluators.work import Job, Work, evaluate
 
 
@@ -26,7 +28,12 @@ class Serial:
 
     @contextmanager
     def open(self, work: Work, resources: Resources) -> Iterator["_SerialPool"]:
-        """Start nothing."""
+        """Start nothing.
+
+        A signal that ends this process leaves a note, unless Python was told to say itself what it is.
+        """
+        if not faulthandler.is_enabled():
+            keep_note()
         yield _SerialPool(work)
 
 

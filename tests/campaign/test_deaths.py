@@ -1,6 +1,9 @@
 """A candidate that takes the process along is lost after its tries; nobody else is, and nothing is stuck."""
 
+import faulthandler
+import json
 import os
+import platform
 import random
 import signal
 from collections import Counter, deque
@@ -12,7 +15,7 @@ import torch
 
 import moosearch
 from moosearch.campaign.conductor import Conductor
-from moosearch.campaign.deaths import count_deaths, deaths_in
+from moosearch.campaign.deaths import Deaths, count_deaths, deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
@@ -21,6 +24,7 @@ from moosearch.campaign.stop import Stop
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, Job, Outcome
 from moosearch.evaluators.faults import Retries
+from moosearch.evaluators.last_words import LastWords
 from moosearch.losses import LOSSES, Stateless, Terms
 
 OPENED, STOPPED, FINISHED = ({"event": name} for name in ("opened", "stopped", "finished"))
@@ -174,11 +178,22 @@ def dies_in_a_process_of_its_own(call):
     child = os.fork()
     if child == 0:
         signal.alarm(120)
+        faulthandler.disable()  # pytest's
         try:
             call()
         finally:
             os._exit(7)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_process_of_another_machine_left_no_note_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("moosearch.campaign.deaths.read_note", lambda pid: LastWords(f"was {pid}"))
+    opened = [{"event": "opened", "host": platform.node(), "pid": pid} for pid in (1, 2)]
+    log = tmp_path / "log"
+    for host, cause in ((platform.node(), "was 1"), ("elsewhere", "")):
+        events = [opened[0] | {"host": host}, begun("a"), opened[1]]
+        log.write_text("".join(json.dumps(event) + "\n" for event in events))
+        assert deaths_in(log) == Deaths({("a", 0): 1}, cause)
 
 
 def test_a_candidate_that_kills_the_serial_evaluators_process_is_lost(tiny, tmp_path):
@@ -194,7 +209,7 @@ def test_a_candidate_that_kills_the_serial_evaluators_process_is_lost(tiny, tmp_
 
         def terms(self, clean, adversarial, labels):
             if self.kills:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGSEGV)
             return Terms(torch.nn.functional.cross_entropy(adversarial.logits[0], labels[0]))
 
     space = tiny()
@@ -214,13 +229,14 @@ def test_a_candidate_that_kills_the_serial_evaluators_process_is_lost(tiny, tmp_
 
     try:
         for _ in range(2):
-            assert dies_in_a_process_of_its_own(lambda: moosearch.search(space, out=folder)) == -9
+            assert dies_in_a_process_of_its_own(lambda: moosearch.search(space, out=folder)) == -11
         campaign = moosearch.search(space, out=folder, observer=Recorder())
     finally:
         LOSSES._classes.pop("deadly")
     found = {e.candidate.genome["training.loss.kills"]: e for e in campaign.evaluations}
     assert (found[False].status, found[False].attempts) == ("complete", 1)
     assert (found[True].failure, found[True].attempts) == ("lost", 2)
-    assert found[True].reason.endswith("died while this candidate was evaluated, 2 times in a row")
+    how = "was ended by signal 11 (SIGSEGV: segmentation fault) while this candidate was evaluated"
+    assert found[True].reason.endswith(f"{how}, 2 times in a row")
     begun = Counter(e["candidate"] for e in read_events(folder / "events.jsonl") if e["event"] == "begun")
     assert begun[found[True].candidate.id] == 2
