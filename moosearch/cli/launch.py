@@ -1,5 +1,6 @@
 """Launch: search, resume, train."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,9 @@ from moosearch.cli.signals import interruptible
 from moosearch.cli.tables import attack_table, doubts, front_table
 from moosearch.pareto.front import value_text
 from moosearch.wording import counted
+
+MOST_REASONS = 3
+"""Different reasons why candidates failed that a summary names, the most common first."""
 
 
 @app.command()
@@ -130,16 +134,22 @@ def train(
 def _finish(campaign: Any) -> None:
     """Print what came of a campaign, draw its plots, and end with 3 where some trainings failed."""
     plots = campaign.plot()
-    if campaign.confirmation is None:
-        out.print(front_table(campaign))
     evaluations = campaign.evaluations
-    failed = sum(e.status == "failed" for e in evaluations)
+    if not campaign.front:
+        completed = any(e.status == "complete" for e in evaluations)
+        out.print(f"there is no front: no candidate {'meets the constraints' if completed else 'completed'}")
+    elif campaign.confirmation is None:
+        out.print(front_table(campaign))
+    reasons = Counter(e.reason for e in evaluations if e.status == "failed")
+    failed = reasons.total()
     out.print(
         f"{counted(len(evaluations), 'candidate')}, {failed} failed; hypervolume "
         f"{campaign.front.hypervolume():.4f}; tables and {counted(len(plots), 'plot')} in "
         f"{campaign.folder.root}",
         soft_wrap=True,
     )
+    for reason, count in reasons.most_common(MOST_REASONS):
+        out.print(f"{counted(count, 'candidate')} failed: {reason}", soft_wrap=True)
     _say_of_kernels(evaluations)
     if campaign.confirmation is not None:
         failed += print_confirmation(campaign)

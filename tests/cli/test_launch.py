@@ -1,6 +1,7 @@
 """What is said after a search or a training."""
 
 import pytest
+import typer
 
 from moosearch.cli import launch
 from moosearch.evaluation import Candidate, Evaluation
@@ -16,3 +17,24 @@ def test_candidates_that_wrong_kernels_changed_are_named(capsys, fault):
     said = capsys.readouterr().out
     line = f"1 of 2 trained contiguous in float32, which is slower: on this machine a {fault}\n"
     assert said == (line if fault else "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([None, None], ("there is no front: no candidate completed", "2 candidates, 2 failed;")),
+        (
+            [None, [0.5, 9]],
+            ("there is no front: no candidate meets the constraints", "2 candidates, 1 failed;"),
+        ),
+        ([None, (0.5, 9)], ("front of 1, hypervolume", "2 candidates, 1 failed;")),
+    ],
+)
+def test_the_reasons_why_candidates_failed_are_summed_up(made_up, tmp_path, capsys, rows, said):
+    with pytest.raises(typer.Exit) as ended:
+        launch._finish(made_up(tmp_path / "c", rows))
+    assert ended.value.exit_code == 3
+    printed = capsys.readouterr().out
+    count = "2 candidates" if rows == [None, None] else "1 candidate"
+    for text in (*said, f"{count} failed: RuntimeError: no\n"):
+        assert text in printed
