@@ -22,6 +22,8 @@ MOST_TESTED = 200
 """Candidates that tests use at most, drawn at random: time grows with the third power."""
 BREEDING = ("nsga2", "steady_nsga2")
 """Algorithms whose candidates have ancestors."""
+COUNTED = ("FLOP", "parameters", "byte")
+"""Units of objectives that are counted, not measured: there is no noise that a difference could hide in."""
 BY_CHANCE = 0.05
 """The share of simulations below which chance does not explain that an option is so frequent."""
 
@@ -80,7 +82,12 @@ def gene_findings(
         some = drawn(evaluations, MOST, derive_seed(seed, "drift: candidates"))
         generator = numpy_generator(derive_seed(seed, "drift"))
         drift = spreads(_columns(some), [e.generation for e in some], generator)
-    lines = [line for scale in effects.scales for line in _objective(scale, effects)]
+    counted = {info.key for info in header.objectives if info.unit in COUNTED}
+    lines = [
+        line
+        for scale in effects.scales
+        for line in _objective(scale, effects, counted=scale.objective in counted)
+    ]
     lines += [_drifted(spread, effects) for spread in drift]
     return Findings(effects, tuple(drift), tuple(lines))
 
@@ -105,15 +112,17 @@ def confirmed_noise(confirmation: Confirmation | None, keys: Sequence[str]) -> d
     return found
 
 
-def _objective(scale: Scale, effects: Effects) -> Iterator[str]:
+def _objective(scale: Scale, effects: Effects, *, counted: bool = False) -> Iterator[str]:
+    """Say what is known of an objective; nothing of genes that cannot matter where it is counted."""
     key, ratio = scale.objective, scale.ratio
     here = [effect for effect in effects.effects if effect.objective == key]
     known = "" if math.isnan(scale.noise) else f"; trainings differ by {scale.noise:.2g} with their seed"
     found = sorted((e for e in here if e.verdict == "difference"), key=lambda e: -e.difference)
     if found:
-        verb = "makes" if len(found) == 1 else "make"
+        verb, alone = ("makes", "it predicts") if len(found) == 1 else ("make", "they predict")
+        how = "counted, not measured; " if counted else ""
         yield (
-            f"{key}: {_listed([e.gene for e in found])} {verb} a difference. Alone they predict "
+            f"{key}: {how}{_listed([e.gene for e in found])} {verb} a difference. Alone {alone} "
             f"{scale.r2_different:.2f} of its variance for candidates left out, all genes together "
             f"{scale.r2:.2f}{known}."
         )
@@ -121,7 +130,11 @@ def _objective(scale: Scale, effects: Effects) -> Iterator[str]:
             told = _difference(e, ratio=ratio)
             yield f"{key}: {e.gene} = {e.high} is {told} {e.low} (95 %), p = {e.p:.2g}."
     else:
-        yield f"{key}: no gene makes a difference that can be told from noise{known}."
+        noise = "" if counted else " from noise"
+        yield f"{key}: no gene makes a difference that can be told{noise}{known}."
+    if counted:  # whether a gene under the same node matters may be unknown; others need no word
+        nodes = {e.gene.split(".")[0] for e in found}
+        here = [e for e in here if e.verdict == "unknown" and e.gene.split(".")[0] in nodes]
     none = [f"{e.gene} ({_size(e, ratio=ratio)})" for e in here if e.verdict == "none"]
     if none:
         yield f"{key}: no difference that can be told from noise, and none beyond (95 %): {', '.join(none)}."

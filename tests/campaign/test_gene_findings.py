@@ -72,9 +72,30 @@ def test_too_few_candidates_say_so():
     assert found.to_tree()["effects"] == []
 
 
-def told(*effects, ratio=False, noise=float("nan")):
+def told(*effects, ratio=False, noise=float("nan"), counted=False):
     scale = Scale("y", ratio, 0.1, noise, 0.9, 0.8)
-    return list(_objective(scale, Effects(effects, (scale,))))
+    return list(_objective(scale, Effects(effects, (scale,)), counted=counted))
+
+
+def test_of_what_is_counted_genes_that_cannot_matter_are_left_out(reference):
+    flops = [line for line in reference.lines if line.startswith("flops: ")]
+    assert flops[0].startswith("flops: counted, not measured; architecture")
+    assert not [line for line in flops if "training" in line or "dataset" in line]
+    assert told(
+        Effect("a", "y", "difference", 0.01, "u", "v", 0.2, 0.05, 0.25),
+        Effect("a.u.b", "y", "unknown", 1.0, "1", "2", 0.05, 0.15, 0.2),
+        Effect("training.c", "y", "unknown"),
+        Effect("training.d", "y", "none", 1.0, "1", "2", 0.0, 0.0, 0.0),
+        counted=True,
+    ) == [
+        "y: counted, not measured; a makes a difference. Alone it predicts 0.80 of its variance for "
+        "candidates left out, all genes together 0.90.",
+        "y: a = u is 0.2 ± 0.05 above v (95 %), p = 0.01.",
+        "y: cannot be told, there are too few candidates (in brackets what is not excluded): a.u.b (0.2).",
+    ]
+    assert told(Effect("training.c", "y", "unknown"), counted=True) == [
+        "y: no gene makes a difference that can be told."
+    ]
 
 
 def test_sentences():
@@ -86,7 +107,7 @@ def test_sentences():
         noise=0.03,
     )
     assert found == [
-        "y: a makes a difference. Alone they predict 0.80 of its variance for candidates left out, all genes "
+        "y: a makes a difference. Alone it predicts 0.80 of its variance for candidates left out, all genes "
         "together 0.90; trainings differ by 0.03 with their seed.",
         "y: a = u is 0.2 ± 0.05 above v (95 %), p = 0.012.",
         "y: no difference that can be told from noise, and none beyond (95 %): b (0.03).",
