@@ -30,8 +30,7 @@ def parallel(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveIn
     ]
     first = objectives[0]
     values = np.array([e.objectives[first.key] for e in front])
-    scale = Normalize(values.min(), values.max() if np.ptp(values) > 0 else values.min() + 1)
-    mapper = ScalarMappable(scale, "viridis")
+    mapper = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
     figure = Figure(figsize=(1.5 + 1.35 * (len(objectives) + len(shared)), 4.2), layout="constrained")
     axes = figure.subplots()
     heights = [_objective_axis(axes, i, o, front) for i, o in enumerate(objectives)]
@@ -50,7 +49,8 @@ def parallel(evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveIn
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(axis="x", length=0, pad=8)
     axes.grid(visible=False)
-    figure.colorbar(mapper, ax=axes, label=first.key.replace("_", " "), pad=0.02)
+    if np.ptp(values) > 0:  # else there is one color
+        figure.colorbar(mapper, ax=axes, label=first.key.replace("_", " "), pad=0.02)
     figure.legend(loc="outside upper right")
     return figure
 

@@ -170,7 +170,7 @@ def _pair(
         values = np.concatenate([_values(front, shade), _means(judged, shade)])
         mapper = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
         colors, again = mapper.to_rgba(_values(front, shade)), mapper.to_rgba(_means(judged, shade))
-        if axes.figure is not None:
+        if axes.figure is not None and np.ptp(values) > 0:  # else there is one color
             label = shade.key.replace("_", " ")
             axes.figure.colorbar(mapper, ax=axes, label=label, format=figures.engineering(values))
     if confirmation is None:

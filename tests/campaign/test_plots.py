@@ -8,6 +8,7 @@ import pytest
 from moosearch.campaign import plots
 from moosearch.campaign.parallel_coordinates import parallel
 from moosearch.campaign.tables import hypervolume_table
+from tests.made_up import ACCURACY, FLOPS, ROBUST, evaluated
 
 
 def test_hypervolume_plot_shows_the_table(finished):
@@ -54,3 +55,13 @@ def test_any_number_of_objectives_is_drawn(finished, tmp_path, count):
 def test_a_campaign_without_a_front_has_a_hypervolume_plot_alone(finished, tmp_path):
     failed = [dataclasses.replace(e, status="failed", objectives={}) for e in finished.evaluations]
     assert [p.name for p in plots.save(tmp_path, failed, finished.header)] == ["hypervolume.png"]
+
+
+@pytest.mark.parametrize(("rows", "bars"), [([(0.4, 0.3, 9)], 0), ([(0.4, 0.3, 9), (0.5, 0.2, 12)], 1)])
+def test_one_color_needs_no_color_bar(rows, bars):
+    objectives = (ACCURACY, ROBUST, FLOPS)
+    evaluations = evaluated(rows, objectives)
+    panels = parallel(evaluations, objectives).axes
+    assert len(panels) == 1 + bars
+    panels = plots.pairs(evaluations, objectives).axes
+    assert len(panels) == 3 + 3 * bars

@@ -90,7 +90,7 @@ const Scatter = (data, known, view) => {
           color: colored.map((v) => v ?? c.soft),
           colorscale: c.scale,
           line: outline,
-          showscale: colored.some((v) => v !== null),
+          showscale: new Set(colored.filter((v) => v !== null)).size > 1,
           colorbar: {
             title: { text: label(cc.name), side: "right" },
             thickness: 12,
