@@ -82,6 +82,16 @@ def check_equal(folder, finished):
         assert folder.history(identity).read_text() == finished.folder.history(identity).read_text()
 
 
+def test_whose_weights_are_gone_is_named_when_it_is_trained_again(finished, tmp_path, trained, cli):
+    copy = CampaignFolder(shutil.copytree(finished.folder.root, tmp_path / "c"))
+    identity = finished.front.members[0].candidate.id
+    copy.weights(identity).unlink()
+    code, out, _ = cli("resume", copy.root)
+    assert (code, trained) == (0, [identity])
+    assert out.count("is trained again") == 1
+    assert f"candidate {identity} is trained again: its weights are not there" in out
+
+
 @BOTH
 def test_a_ledger_that_is_cut_off_anywhere_is_rebuilt(folder, finished, trained, setting):
     path = ledger_file(folder)
