@@ -31,12 +31,12 @@ def validate(
         from moosearch.pareto.front import value_text
         from moosearch.space.files import load, override
 
-    if schema:
-        typer.echo(json.dumps(json_schema(), indent=2))
-        return
-    if file is None:
-        raise SpecError("validate: name a search space FILE, or ask for --schema.")
-    plan = make_plan(override(load(file), assignments or []))
+        if schema:
+            typer.echo(json.dumps(json_schema(), indent=2))
+            return
+        if file is None:
+            raise SpecError("validate: name a search space FILE, or ask for --schema.")
+        plan = make_plan(override(load(file), assignments or []))
     size = plan.space.size
     count = "infinitely many candidates" if size == float("inf") else counted(int(size), "candidate")
     out.print(
