@@ -19,7 +19,6 @@ MORE_THAN_ONE = {
     "{spread.of} candidates have",
     "none of {len(self.known)} images",
     "{} images to train on",
-    'f"{len(evaluations)} candidates",',  # repr of a campaign
     "{first.split} images",  # not a number
 }
 """What is said of several alone."""

@@ -13,6 +13,7 @@ from moosearch.campaign.tables import History
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front, non_dominated, to_losses
+from moosearch.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,7 +173,7 @@ class Campaign:
         header, evaluations = self.header, self.evaluations
         failed = sum(e.status == "failed" for e in evaluations)
         facts = [
-            f"{len(evaluations)} candidates",
+            counted(len(evaluations), "candidate"),
             *([f"{failed} failed"] if failed else []),
             f"{header.algorithm}, population {header.population}, seed {header.seed}",
             "finished" if self.finished else "not finished",

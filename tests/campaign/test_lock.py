@@ -114,7 +114,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
 ASIDE = """
     import json, os, sys
     from moosearch.cli import main
-    import moosearch.campaign.confirm
+    import moosearch.campaign.confirm, moosearch.cli.confirm, moosearch.cli.launch
 
     def run(arguments):
         sys.argv = ["moosearch", *arguments]
@@ -124,7 +124,7 @@ ASIDE = """
             return end.code or 0
 
     folder, commands = sys.argv[1], json.loads(sys.argv[2])
-    for name in ("status", "front"):  # the user may not be able to read what these import
+    for name in ("status", "front"):  # the user may not be able to read what these import, nor the rest
         run([name, folder])
     os.setgid(65534)
     os.setuid(65534)
