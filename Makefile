@@ -30,7 +30,7 @@ demo: $(READY) ## Search the digits space, show the front, write a report, expor
 	$(BIN)/moosearch export results/digits --pick knee
 	@echo "Look first at results/digits/report.html; the exported model lies in results/digits/exports."
 
-test: $(READY) ## Run the tests in two processes, without the slow ones (8 minutes on two cores)
+test: $(READY) ## Run the tests in two processes, without the slow ones (6 minutes on two cores)
 	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow' --hypothesis-profile=quick
 
 test-all: $(READY) ## Run all tests (15 minutes on two cores)
