@@ -12,13 +12,18 @@ from moosearch.pareto import Front
 from moosearch.report.campaign_page import campaign_page
 
 # A browser needs seconds a test: `make test` runs a third of these each day; whether all is drawn, always.
-pytestmark = pytest.mark.rotated(3, "pages")
+pytestmark = pytest.mark.rotated(3, group="pages")
 
 POINTS = """
 return document.getElementById("scatter").data.filter((t) => /^(front|dominated) /.test(t.name))
   .flatMap((t) => [...t.customdata]).sort((a, b) => a - b);
 """
 TIP = "return document.getElementById('tip').innerText"
+SCROLLED = """
+const to = scrollY + innerHeight;
+scrollTo({ top: to < document.body.scrollHeight ? to : 0, behavior: "instant" });
+return document.querySelectorAll(".js-plotly-plot").length;
+"""
 PLACE = """
 const plot = document.getElementById("scatter"), row = arguments[0];
 plot.scrollIntoView({ behavior: "instant", block: "center" });
@@ -64,9 +69,13 @@ def pinned(browser):
 
 
 def shown(browser, name):
-    """Scroll to an element and wait until it is drawn."""
-    browser.js("document.getElementById(arguments[0]).scrollIntoView({behavior: 'instant'})", name)
-    until(lambda: browser.js("return document.getElementById(arguments[0]).childElementCount > 0", name))
+    """Scroll to an element until it is drawn: what is drawn above it meanwhile moves it out of sight again."""
+    script = """
+        const e = document.getElementById(arguments[0]);
+        e.scrollIntoView({ behavior: "instant" });
+        return e.childElementCount > 0;
+    """
+    until(lambda: browser.js(script, name))
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ def test_everything_is_drawn_without_a_word_in_the_console(browser, confirmed_pa
     assert browser.open(confirmed_page) is not None
     for name in ("confirmation", "parallel", "importance", "genes", "rows", "history"):
         shown(browser, name)
-    until(lambda: browser.js("return document.querySelectorAll('.js-plotly-plot').length") >= 5)
+    until(lambda: browser.js(SCROLLED) >= 5)
     text = browser.js("return document.body.innerText")
     for word in (
         "knee",
