@@ -189,7 +189,7 @@ class Evaluation:
         return lines[-1] if lines else ""
 
 
-class Measured(Protocol):
+class HasObjectives(Protocol):
     """What dominance asks of an evaluation, or of what stands for one."""
 
     @property

@@ -68,8 +68,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         marker = item.get_closest_marker("rotated")
         if marker and not item.get_closest_marker("slow"):
-            days, group = (*marker.args, item.nodeid.partition("[")[0])[:2]
-            groups[group, days].append(item)
+            name = marker.kwargs.get("group", item.nodeid.partition("[")[0])
+            groups[name, marker.args[0]].append(item)
     for (_, days), group in groups.items():
         # In an order that has nothing to do with the parameters, so that a day has some of each.
         group.sort(key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())

@@ -45,18 +45,13 @@ def deaths_in(log: Path) -> Deaths:
     Args:
         log: The campaign's log, to which the process that asks has said that it opened it.
     """
-    counter = _Counter()
-    for event in read_events(log):
-        counter.listen(event)
+    counter = _Counter(read_events(log))
     return Deaths(counter.deaths, counter.cause())
 
 
 def count_deaths(events: Iterable[Mapping[str, Any]]) -> dict[Key, int]:
     """Count in a log's events, from the oldest; one that is not as it should be is passed over."""
-    counter = _Counter()
-    for event in events:
-        counter.listen(event)
-    return counter.deaths
+    return _Counter(events).deaths
 
 
 class _Counter:
@@ -66,16 +61,15 @@ class _Counter:
         deaths: By job; those that were told to stop are none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Count in events, from the oldest; one that is not as it should be is passed over."""
         self.deaths: dict[Key, int] = {}
         self._running: set[Key] = set()
         self._furthest: dict[tuple[str, int], int] = {}
         self._processes: list[tuple[str, int]] = []  # host, and number there
-
-    def listen(self, event: Mapping[str, Any]) -> None:
-        """Hear an event; one that is not as it should be is passed over."""
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            self.hear(event["event"], event)
+        for event in events:
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                self.hear(event["event"], event)
 
     def cause(self) -> str:
         """Return what ended the process before the one that asks, where it left a note on this machine."""

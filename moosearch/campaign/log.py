@@ -5,7 +5,7 @@ before it and the line itself. So a line that was edited is noticed, and one tha
 moved as well; it costs a microsecond a line. Versions before the digests wrote lines without: such lines may
 stand at the beginning of a log alone, and the first digest after them seals them too.
 
-It protects from accidents and edits by hand, not from somebody who computes the digests anew.
+It protects from accidents and edits by hand, not from somebody who recomputes the digests.
 """
 
 import contextlib

@@ -22,7 +22,7 @@ class Observer:
         """Hear that the campaign starts, with the number of candidates that the log knows already."""
 
     def restored(self, line: str) -> None:
-        """Hear, before the campaign starts, what was lost or damaged and is there again."""
+        """Hear what was lost or damaged, and what becomes of it."""
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that a generation starts, with the candidates that must be evaluated."""
@@ -77,6 +77,14 @@ class Observers(Observer):
             except Exception as error:
                 self._trackers.remove(observer)
                 warnings.warn(f"{type(observer).__name__} is not told anything more: {error!r}", stacklevel=2)
+
+    def warm_started(self, warm: "WarmStart") -> None:
+        """Hear, before the campaign starts, what it takes over from another one."""
+        self._tell("warm_started", warm)
+
+    def restored(self, line: str) -> None:
+        """Hear what was lost or damaged, and what becomes of it."""
+        self._tell("restored", line)
 
     def started(self, plan: "Plan", known: int, workers: int) -> None:
         """Hear that the campaign starts, with the number of candidates that the log knows already."""

@@ -87,12 +87,6 @@ class TerminalProgress(Observer):
     def begun(self, begun: Begun) -> None:
         """Hear that a job runs."""
         job = begun.job
-        known = self._evaluations.get(job.candidate.id)
-        if self._confirming is None and known is not None and job.attempt == 1:
-            self._say(
-                f"candidate {job.candidate.id} is trained again: its weights are not there, or not whole; "
-                "its evaluation stays as it is"
-            )
         again = f" attempt {job.attempt}" if job.attempt > 1 else ""
         self._running[self._who(job.candidate, job.number)] = again
 

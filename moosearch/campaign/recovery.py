@@ -6,7 +6,8 @@ recipe with the same seed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,27 +139,29 @@ def open_record(
     if record.header is not None and record.header.generations != header.generations:
         log.append("extended", durable=True, generations=header.generations)
         record.refresh()
-    view, found, reason = _look(storage, header, genes, description)
+    opened = partial(StudyView.open, header=header, genes=genes, description=description)
+    view, found, reason = _look(storage, opened)
     if reason and record.header is None and not record.description:
         raise CampaignError(
             f"{storage.shown}: this is damaged ({reason}), and {log.path.name}, from which it would "
-            "be restored, is lost. Put a copy of it back, or delete it to start anew."
+            "be restored, is lost. Put a copy of it back, or delete it to start again."
         )
     _take_over(record, found, header, description, log, observer)
     record.refresh()
     if found is not None and not reason:
         reason = _edited(record, found)
     if reason:
-        name = storage.file.name if storage.file is not None else storage.shown
-        kept = {"aside": aside(storage.file)} if storage.file is not None else {}
         if storage.file is None:
             study.delete(storage, header)
-        _say(log, observer, files=[name], reason=reason, **kept)
+            _say(log, observer, files=[storage.shown], reason=reason)
+        else:
+            copy = aside(storage.file)
+            _say(log, observer, files=[storage.file.name], reason=reason, aside=copy)
         view = found = None
     elif view is None and record.entries:
         _say(log, observer, files=[storage.shown], reason="it was missing")
     if view is None:
-        view = _built(storage, header, genes, description, record)
+        view = _built(storage, opened, record)
     else:
         stored = found.evaluations if found is not None else {}
         for evaluation in record.evaluations(record.entries.keys() - stored.keys()):
@@ -186,7 +189,7 @@ def _check(record: Record, header: Header) -> None:
 
 
 def _look(
-    storage: Storage, header: Header, genes: Mapping[str, Gene], description: Mapping[str, Any]
+    storage: Storage, opened: Callable[[Storage], StudyView]
 ) -> tuple[StudyView | None, Contents | None, str]:
     """Return the study, what stands in it, and what is wrong with it; nothing of a file that is not there."""
     if storage.file is not None and not storage.file.exists():
@@ -195,7 +198,7 @@ def _look(
     if reason:
         return None, None, reason
     try:
-        view = StudyView.open(storage, header, genes, description)
+        view = opened(storage)
         return view, view.contents(), ""
     except DamagedError as error:
         return None, None, str(error)
@@ -250,13 +253,7 @@ def _edited(record: Record, found: Contents) -> str:
     return ""
 
 
-def _built(
-    storage: Storage,
-    header: Header,
-    genes: Mapping[str, Gene],
-    description: Mapping[str, Any],
-    record: Record,
-) -> StudyView:
+def _built(storage: Storage, opened: Callable[[Storage], StudyView], record: Record) -> StudyView:
     """Make the study of what the log knows; a file appears as a whole, or a reader would take a part."""
     at = storage
     if storage.file is not None:
@@ -266,7 +263,7 @@ def _built(
         # A journal that the lost file left would be played into the new one.
         storage.file.with_name(f"{storage.file.name}-journal").unlink(missing_ok=True)
         at = storage.at(fresh)
-    view = StudyView.open(at, header, genes, description)
+    view = opened(at)
     evaluations = {e.candidate.id: e for e in record.evaluations()}
     for identity in record.entries:
         view.append(evaluations[identity])
@@ -277,7 +274,7 @@ def _built(
     if storage.file is None:
         return view
     fresh.rename(storage.file)
-    return StudyView.open(storage, header, genes, description)
+    return opened(storage)
 
 
 def restore_weights(running: "Running") -> None:
@@ -294,6 +291,10 @@ def restore_weights(running: "Running") -> None:
     if not lost:
         return
     for candidate in lost:
+        running.observer.restored(
+            f"candidate {candidate.id} is trained again: its weights are not there, or not whole; its "
+            "evaluation stays as it is"
+        )
         running.conductor.submit(Job(candidate))
     for outcome in running.conductor.outcomes():
         files, evaluation = [f"models/{outcome.job.candidate.id}"], outcome.evaluation
@@ -302,6 +303,7 @@ def restore_weights(running: "Running") -> None:
             running.log.append("restored", files=files)
         else:
             running.log.append("not_restored", files=files, error=evaluation.error)
+            running.observer.restored(f"{files[0]} could not be restored: {evaluation.reason}")
 
 
 def is_whole_safetensors(path: Path) -> bool:
@@ -387,7 +389,7 @@ def _give_up(folder: CampaignFolder, path: Path) -> None:
 
 
 def _see_to_checkpoints(folder: CampaignFolder) -> None:
-    """Delete checkpoints of unfinished jobs that are not whole: these jobs start anew."""
+    """Delete checkpoints of unfinished jobs that are not whole: these jobs start again."""
     for path in folder.checkpoints.glob("*.safetensors"):
         if not is_whole_safetensors(path):
             path.unlink()

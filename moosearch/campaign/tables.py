@@ -9,7 +9,7 @@ import numpy as np
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.header import Header
-from moosearch.evaluation import Evaluation, Measured
+from moosearch.evaluation import Evaluation, HasObjectives
 from moosearch.pareto import Front, hypervolume, non_dominated, to_losses
 from moosearch.pareto.dominance import Array
 from moosearch.pareto.front import to_frame
@@ -59,7 +59,7 @@ def hypervolume_table(evaluations: Sequence[Evaluation], header: Header) -> "pd.
     return pd.DataFrame(hypervolumes(evaluations, header), columns=columns)
 
 
-def hypervolumes(evaluations: Iterable[Measured], header: Header) -> list[dict[str, Any]]:
+def hypervolumes(evaluations: Iterable[HasObjectives], header: Header) -> list[dict[str, Any]]:
     """Return a row a generation: evaluations so far, size of the front, hypervolume in [0, 1]."""
     return History(header).of(evaluations)
 
@@ -74,13 +74,13 @@ class History:
         self._fronts: list[Array] = []
         self._sizes: list[int] = []
 
-    def of(self, evaluations: Iterable[Measured]) -> list[dict[str, Any]]:
+    def of(self, evaluations: Iterable[HasObjectives]) -> list[dict[str, Any]]:
         """Return the rows.
 
         Args:
             evaluations: Everything evaluated, in any order; what was there the last time still is.
         """
-        groups: dict[int, list[Measured]] = {}
+        groups: dict[int, list[HasObjectives]] = {}
         for each in evaluations:
             groups.setdefault(each.generation, []).append(each)
         generations = sorted(groups)
@@ -94,7 +94,7 @@ class History:
             self._add(generation, groups[generation])
         return [dict(row) for row in self._rows]
 
-    def _add(self, generation: int, group: list[Measured]) -> None:
+    def _add(self, generation: int, group: list[HasObjectives]) -> None:
         before = self._rows[-1] if self._rows else {"evaluations": 0, "failed": 0, "hypervolume": 0.0}
         old = self._fronts[-1] if self._fronts else np.zeros((0, len(self._objectives)))
         losses = np.vstack([old, to_losses([e for e in group if e.feasible], self._objectives)])

@@ -72,8 +72,8 @@ class WarmStart:
             "its whole front" if count == self.front else f"those of its front's {self.front} farthest apart"
         )
         lines = [
-            f"warm start from {self.name} ({self.folder}): {counted(count, 'recipe')}, {whose}; trained "
-            "here anew"
+            f"warm start from {self.name} ({self.folder}): {counted(count, 'recipe')}, {whose}; "
+            "trained again here"
         ]
         paths = dict.fromkeys(taken.gene for taken in self.genes)
         width = max(map(len, [*paths, *self.left_out]), default=0)

@@ -60,6 +60,7 @@ def _single(tensor: Tensor) -> Tensor:
 
 def _broadcast(tensors: Sequence[Tensor]) -> tuple[int, ...] | None:
     """Return the shape that tensors are broadcast to; None where they do not fit."""
+    # torch.broadcast_shapes would import SymPy.
     try:
         return np.broadcast_shapes(*(tensor.shape for tensor in tensors))
     except ValueError:

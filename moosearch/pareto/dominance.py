@@ -8,14 +8,14 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from moosearch.evaluation import Evaluation, Measured, ObjectiveInfo
+from moosearch.evaluation import Evaluation, HasObjectives, ObjectiveInfo
 
 Array = NDArray[np.float64]
 FAILURE = 1e6
 """The violation of a failed candidate."""
 
 
-def to_losses(evaluations: Sequence[Measured], objectives: Sequence[ObjectiveInfo]) -> Array:
+def to_losses(evaluations: Sequence[HasObjectives], objectives: Sequence[ObjectiveInfo]) -> Array:
     """Write objectives as losses that are all minimized and comparable.
 
     Each coordinate is scaled so that 0 is the ideal and 1 the reference point; a failed candidate lies

@@ -20,7 +20,6 @@ from moosearch.campaign.plan import make_plan
 from moosearch.campaign.record import Record
 from moosearch.campaign.status import read_status
 from moosearch.campaign.tables import History, hypervolumes
-from moosearch.evaluators import serial
 from moosearch.pareto import Front
 from moosearch.space.files import load
 
@@ -31,19 +30,6 @@ OLDER = Path(__file__).parents[1] / "older/digits"
 def folder(finished, tmp_path):
     """A copy of a finished campaign that may be edited."""
     return CampaignFolder(shutil.copytree(finished.folder.root, tmp_path / "c"))
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Ids of what was really trained."""
-    ids, real = [], serial.evaluate
-
-    def counting(work, job, *arguments):
-        ids.append(job.candidate.id)
-        return real(work, job, *arguments)
-
-    monkeypatch.setattr(serial, "evaluate", counting)
-    return ids
 
 
 def resumed(folder):
@@ -223,7 +209,7 @@ def test_reading_goes_on_where_it_ended(finished, tmp_path):
     assert record.header == finished.header
     other = tmp_path / "other"
     other.write_bytes(b"".join(lines[: len(lines) // 2]))
-    other.replace(path)  # a log that was repaired is read anew
+    other.replace(path)  # a log that was repaired is read from its beginning
     assert len(record.refresh().entries) < len(seen)
     assert record.beginnings == 2
 

@@ -14,6 +14,7 @@ from moosearch.campaign.log import read_events
 from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluators import serial
+from moosearch.evaluators.work import failure
 from moosearch.space.files import is_whole
 
 BOTH = pytest.mark.parametrize("setting", [pytest.param("", marks=pytest.mark.slow), "journal"])
@@ -42,20 +43,6 @@ def folder(finished, finished_journal, setting, tmp_path):
     """A copy of a finished campaign that may be damaged."""
     source = finished_journal if setting else finished
     return CampaignFolder(shutil.copytree(source.folder.root, tmp_path / "c"))
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """Ids of what was really trained."""
-    ids = []
-    real = serial.evaluate
-
-    def counting(work, job, *arguments):
-        ids.append(job.candidate.id)
-        return real(work, job, *arguments)
-
-    monkeypatch.setattr(serial, "evaluate", counting)
-    return ids
 
 
 def ledger_file(folder):
@@ -90,6 +77,17 @@ def test_whose_weights_are_gone_is_named_when_it_is_trained_again(finished, tmp_
     assert (code, trained) == (0, [identity])
     assert out.count("is trained again") == 1
     assert f"candidate {identity} is trained again: its weights are not there" in out
+
+
+def test_what_cannot_be_trained_again_is_said(finished, tmp_path, monkeypatch, cli):
+    copy = CampaignFolder(shutil.copytree(finished.folder.root, tmp_path / "c"))
+    identity = finished.front.members[0].candidate.id
+    copy.weights(identity).unlink()
+
+    error = "ValueError: no luck"
+    monkeypatch.setattr(serial, "evaluate", lambda _, job, *__: iter([failure(job, "nan", error)]))
+    _, out, _ = cli("resume", copy.root)
+    assert f"models/{identity} could not be restored: ValueError: no luck" in out
 
 
 @BOTH
