@@ -69,7 +69,7 @@ def pinned(browser):
 
 
 def shown(browser, name):
-    """Scroll to an element until it is drawn: what is drawn above it meanwhile moves it out of sight again."""
+    """Scroll to an element until it is drawn: what is drawn above moves it out of sight again."""
     script = """
         const e = document.getElementById(arguments[0]);
         e.scrollIntoView({ behavior: "instant" });
