@@ -35,6 +35,7 @@ campaign:
     - {name: flops}
   budget: {population: 4, generations: 2}
   evaluator: serial
+  storage: journal
 candidate:
   dataset: {name: digits, auxiliary: [odd_even]}
   architecture:
@@ -93,8 +94,17 @@ def signals_reach_children():
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The tiny space as plain data; a fresh copy each time it is called."""
-    return lambda: yaml.safe_load(TINY)
+    """The tiny space as plain data; a fresh copy each time it is called.
+
+    Its study is a journal, which takes half a second less than SQLite, what campaigns have by default.
+    """
+
+    def make(storage="journal"):
+        document = yaml.safe_load(TINY)
+        document["campaign"]["storage"] = storage
+        return document
+
+    return make
 
 
 @pytest.fixture
@@ -134,7 +144,7 @@ def finished(tiny, shared):
     """A finished campaign of 8 candidates; tests must not change its folder."""
 
     def make(folder):
-        moosearch.search(tiny(), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
+        moosearch.search(tiny(storage=""), out=folder, overrides=["campaign.name=tiny", "campaign.keep=all"])
 
     return moosearch.Campaign(shared("tiny", make))
 

@@ -559,5 +559,7 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
 
 
 def _brief(value: Any) -> str:
+    if value in ("", None):
+        return "not given"
     text = f"{len(value)} long" if isinstance(value, list) and len(str(value)) > 100 else str(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -168,7 +168,7 @@ def test_a_death_between_log_and_study_is_made_good(tiny, tmp_path, finished, tr
     monkeypatch.setattr(optuna.Study, "add_trial", dying)
     overrides = ["campaign.name=tiny", "campaign.keep=all"]
     with pytest.raises(KeyboardInterrupt):
-        moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
+        moosearch.search(tiny(storage=""), out=tmp_path / "c", overrides=overrides)
     monkeypatch.undo()
     assert len(moosearch.Campaign(tmp_path / "c").evaluations) == 3
     again = moosearch.resume(tmp_path / "c")

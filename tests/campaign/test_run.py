@@ -76,7 +76,7 @@ def test_resume_equals_an_uninterrupted_run(tiny, tmp_path, finished, count_trai
 
 def test_a_finished_campaign_trains_nothing_again(tiny, tmp_path, finished, count_trainings):
     again = moosearch.search(
-        tiny(),
+        tiny(storage=""),
         out=shutil.copytree(finished.folder.root, tmp_path / "c"),
         overrides=["campaign.name=tiny", "campaign.keep=all"],
     )
@@ -187,7 +187,7 @@ def test_seeds_come_from_campaign_and_candidate(tiny, tmp_path, finished):
 def test_constraints_are_measured_stored_and_kept(tiny, tmp_path):
     bound = 1000
     campaign = moosearch.search(
-        tiny(),
+        tiny(storage=""),
         out=tmp_path / "c",
         overrides=["campaign.name=tiny", f"campaign.constraints=[parameters <= {bound}]"],
     )

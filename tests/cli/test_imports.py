@@ -35,7 +35,7 @@ loads("status", folder)
 loads("front", folder)
 drawing = {"optuna", "sqlalchemy", "alembic", "scipy", "pandas", "matplotlib", "sklearn"}
 loads("compare", folder, older, "--out", "compared", "--html", "page.html", allowed=drawing)
-loads("analyze", "genes", folder, "--out", "genes", allowed=drawing)
+loads("analyze", "genes", older, "--csv", allowed=drawing)
 assert moosearch.Campaign(folder).confirmation.to_frame() is not None
 import moosearch.algorithms, moosearch.campaign.plots, moosearch.report.campaign_page
 assert not {"torch", "ray"} & set(sys.modules)
