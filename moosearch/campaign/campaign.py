@@ -525,7 +525,7 @@ def _warmed(plan: Any, sources: Sequence[Path | str], observer: Any) -> Any:
         warm = warm_start(plan.space, source, share)
         plan = plan.beginning_with([*plan.campaign.initial, *warm.recipes])
         if observer is not None:
-            observer.warm_started(warm)
+            observer.warm_started(warm.lines())
     return plan
 
 

@@ -12,9 +12,9 @@ from moosearch.campaign.observer import Observer
 from moosearch.campaign.spec import LimitsSpec
 from moosearch.campaign.stop import Stop
 from moosearch.errors import Stopped
-from moosearch.evaluators import Begun, EpochDone, Event, Job, NodesChanged, Outcome, Pool
+from moosearch.evaluators import Pool
 from moosearch.evaluators.faults import again
-from moosearch.evaluators.work import failure
+from moosearch.job import Begun, EpochDone, Event, Job, NodesChanged, Outcome, failure
 
 
 class Conductor:

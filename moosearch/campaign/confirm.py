@@ -26,7 +26,8 @@ from moosearch.campaign.stop import Stop
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import Job, Outcome, Work
+from moosearch.evaluators import Work
+from moosearch.job import Job, Outcome
 from moosearch.judging.record import attack_tree
 from moosearch.registry import to_tree
 from moosearch.space.files import load, override
@@ -129,7 +130,7 @@ def _work(
         following(plan, folder, log, observer) as told,
         plan.campaign.evaluator.open(work, plan.campaign.resources) as pool,
     ):
-        told.confirmation_started(plan, len(jobs) + known, known, pool.workers)
+        told.confirmation_started(plan.header, len(jobs) + known, known, pool.workers)
         deaths = deaths_in(folder.events)
         conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
         for job in jobs:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.log import read_events
-from moosearch.evaluators import Job
 from moosearch.evaluators.last_words import read_note
+from moosearch.job import Job
 
 Key = tuple[str, int]
 """A job: id of its candidate, and its number."""

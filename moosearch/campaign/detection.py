@@ -19,7 +19,6 @@ from moosearch.campaign.folder import write_atomically
 from moosearch.campaign.subject import Trained, expect_one_label, trained
 from moosearch.data import DATASETS, Split
 from moosearch.errors import CampaignError, EvaluationError, Place, SpecError
-from moosearch.evaluators.work import versions
 from moosearch.judging.detection import (
     Scored,
     Told,
@@ -36,6 +35,7 @@ from moosearch.judging.measure import collected
 from moosearch.judging.record import attack_tree
 from moosearch.models.defenses import INPUT_DEFENSES, DefenseLayer
 from moosearch.models.defenses.defense import InputDefense
+from moosearch.provenance import versions
 from moosearch.registry import build, to_tree
 from moosearch.space.files import read_value
 

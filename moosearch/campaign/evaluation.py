@@ -18,9 +18,9 @@ from moosearch.campaign.folder import write_atomically
 from moosearch.campaign.subject import Trained, trained
 from moosearch.data import DATASETS, Split, own_images
 from moosearch.errors import CampaignError, DataUnavailableError, Place, SpecError
-from moosearch.evaluators.work import versions
 from moosearch.judging.measure import Judgment, judgments
 from moosearch.judging.record import attack_tree, record, table
+from moosearch.provenance import versions
 from moosearch.registry import Number, build
 
 Part = Literal["val", "test"]

@@ -31,24 +31,21 @@ says then whether it is ``finished`` too. Those with * are on disk when the camp
 JSON does not have is ``null``.
 """
 
-import getpass
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from moosearch.campaign.header import Header
 from moosearch.campaign.log import LogWriter
 from moosearch.campaign.now import read_now
 from moosearch.campaign.observer import Observer
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Begun, EpochDone, Node, Outcome
-from moosearch.evaluators.work import versions
+from moosearch.job import Begun, EpochDone, Node, Outcome
 from moosearch.pareto import Front
-
-if TYPE_CHECKING:
-    from moosearch.campaign.plan import Plan
+from moosearch.provenance import user, versions
 
 INTERVAL = 1000
 """Lines after which a log says again what they leave."""
@@ -63,7 +60,7 @@ class EventLog(Observer):
         Raises:
             DamagedError: It holds a line that is not as it was written.
         """
-        self._plan: Plan | None = None
+        self._header: Header | None = None
         self.path = path
         self._writer = LogWriter(path)
         self._now = read_now(path)
@@ -71,7 +68,7 @@ class EventLog(Observer):
 
     def __enter__(self) -> "EventLog":
         """Say who writes it from now on."""
-        self.append("opened", host=platform.node(), pid=os.getpid(), user=_user(), versions=versions())
+        self.append("opened", host=platform.node(), pid=os.getpid(), user=user(), versions=versions())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -104,9 +101,9 @@ class EventLog(Observer):
         """Append an evaluation as a whole; when this returns, it is on disk."""
         self.append("evaluated", durable=True, **evaluation.to_tree())
 
-    def started(self, plan: "Plan", known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Log that the search starts."""
-        self._plan = plan
+        self._header = header
         self.append("started", known=known, workers=workers)
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
@@ -145,15 +142,15 @@ class EventLog(Observer):
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Log the hypervolume."""
-        assert self._plan is not None
-        front = Front.of(list(evaluations), self._plan.objectives)
+        assert self._header is not None
+        front = Front.of(list(evaluations), self._header.objectives)
         volume = front.hypervolume()
         failed = sum(e.status == "failed" for e in evaluations)
         self.append(
             "generation_finished", generation=number, front=len(front), failed=failed, hypervolume=volume
         )
 
-    def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Log that a confirmation starts."""
         self.append("confirmation_started", trainings=trainings, known=known, workers=workers)
 
@@ -189,11 +186,3 @@ def _where(evaluation: Evaluation) -> Mapping[str, Any]:
     """Return where a job ran, as far as that is known: a worker that was lost does not say."""
     host = evaluation.provenance.get("host")
     return {"host": host} if host else {}
-
-
-def _user() -> str:
-    """Return who runs this; a container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import getpass
 import json
 import os
 import platform
@@ -19,7 +18,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from moosearch.campaign.now import Shown
 from moosearch.errors import CampaignError
-from moosearch.evaluators import Job
+from moosearch.job import Job
+from moosearch.provenance import user
 
 WAIT = 1.0
 """Seconds that a process waits for the lock: whoever asks for the status holds it for an instant."""
@@ -173,7 +173,7 @@ class CampaignFolder:
                 f"Watch it with `moosearch status {self.root}`."
             )
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = Holder(_user(), platform.node(), os.getpid(), since)
+        holder = Holder(user(), platform.node(), os.getpid(), since)
         try:
             with contextlib.suppress(OSError):  # who holds it is told as a courtesy
                 write_atomically(self.driver, json.dumps(asdict(holder)) + "\n")
@@ -269,13 +269,6 @@ def _checked(candidate_id: str) -> str:
     if not is_id(candidate_id):
         raise CampaignError(f"{candidate_id!r} is no id of a candidate.")
     return candidate_id
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name
-        return str(os.getuid())
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

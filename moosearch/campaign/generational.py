@@ -5,7 +5,7 @@ import dataclasses
 
 from moosearch.algorithms import Search
 from moosearch.campaign.running import Running
-from moosearch.evaluators import Job
+from moosearch.job import Job
 from moosearch.pareto import to_losses, to_violations
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pydantic
 
-from moosearch.evaluators.evaluator import Node
+from moosearch.job import Node
 
 BLOCK = 2**18
 """Bytes that are read first from the end of a log; four times as many where they do not suffice."""

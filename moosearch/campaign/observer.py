@@ -2,23 +2,20 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from moosearch.campaign.header import Header
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Begun, EpochDone, Node, Outcome
-
-if TYPE_CHECKING:
-    from moosearch.campaign.plan import Plan
-    from moosearch.campaign.warm_start import WarmStart
+from moosearch.job import Begun, EpochDone, Node, Outcome
 
 
 class Observer:
     """Is told what happens in a campaign; this one ignores it."""
 
-    def warm_started(self, warm: "WarmStart") -> None:
-        """Hear, before the campaign starts, what it takes over from another one."""
+    def warm_started(self, lines: Sequence[str]) -> None:
+        """Hear, before the campaign starts, what it takes over from another one, a line a gene."""
 
-    def started(self, plan: "Plan", known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Hear that the campaign starts, with the number of candidates that the log knows already."""
 
     def restored(self, line: str) -> None:
@@ -45,7 +42,7 @@ class Observer:
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Hear that a generation ended, with everything evaluated so far."""
 
-    def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Hear that a confirmation starts, of so many trainings, some of which are known already."""
 
     def confirmed(self, outcome: Outcome) -> None:
@@ -78,17 +75,17 @@ class Observers(Observer):
                 self._trackers.remove(observer)
                 warnings.warn(f"{type(observer).__name__} is not told anything more: {error!r}", stacklevel=2)
 
-    def warm_started(self, warm: "WarmStart") -> None:
-        """Hear, before the campaign starts, what it takes over from another one."""
-        self._tell("warm_started", warm)
+    def warm_started(self, lines: Sequence[str]) -> None:
+        """Hear, before the campaign starts, what it takes over from another one, a line a gene."""
+        self._tell("warm_started", lines)
 
     def restored(self, line: str) -> None:
         """Hear what was lost or damaged, and what becomes of it."""
         self._tell("restored", line)
 
-    def started(self, plan: "Plan", known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Hear that the campaign starts, with the number of candidates that the log knows already."""
-        self._tell("started", plan, known, workers)
+        self._tell("started", header, known, workers)
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that a generation starts, with the candidates that must be evaluated."""
@@ -118,9 +115,9 @@ class Observers(Observer):
         """Hear that a generation ended, with everything evaluated so far."""
         self._tell("generation_finished", number, evaluations)
 
-    def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Hear that a confirmation starts, of so many trainings, some of which are known already."""
-        self._tell("confirmation_started", plan, trainings, known, workers)
+        self._tell("confirmation_started", header, trainings, known, workers)
 
     def confirmed(self, outcome: Outcome) -> None:
         """Hear that a training of a confirmation was judged, or failed, and was stored."""

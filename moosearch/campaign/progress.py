@@ -9,12 +9,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from moosearch.campaign.header import Header
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.plan import Plan
 from moosearch.campaign.stop import Stop
-from moosearch.campaign.warm_start import WarmStart
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Begun, EpochDone, Outcome
+from moosearch.job import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
 from moosearch.pareto.front import value_text
 from moosearch.wording import counted
@@ -37,7 +36,7 @@ class TerminalProgress(Observer):
             console=console,
         )
         self._task: Any = None
-        self._plan: Plan | None = None
+        self._header: Header | None = None
         self._generation = self._total = self._retried = 0
         self._fresh: list[Evaluation] = []
         self._evaluations: dict[str, Evaluation] = {}
@@ -58,25 +57,24 @@ class TerminalProgress(Observer):
         if self._live is not None:
             self._live.stop()
 
-    def warm_started(self, warm: WarmStart) -> None:
+    def warm_started(self, lines: Sequence[str]) -> None:
         """Hear what the campaign takes over from another one."""
-        for line in warm.lines():
+        for line in lines:
             self._say(line)
 
     def restored(self, line: str) -> None:
         """Hear what was lost or damaged and is there again."""
         self._say(line)
 
-    def started(self, plan: Plan, known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Hear that the campaign starts."""
-        self._plan = plan
-        budget = plan.campaign.budget
-        self._total = budget.population * budget.generations
-        self._task = self._bar.add_task(plan.campaign.name, total=self._total, left="")
+        self._header = header
+        self._total = header.population * header.generations
+        self._task = self._bar.add_task(header.name, total=self._total, left="")
         self._start = time.monotonic()
         goes_on = f", {known} of them known already" if known else ""
         self._say(
-            f"{plan.campaign.name}: {budget.generations} x {counted(budget.population, 'candidate')}"
+            f"{header.name}: {header.generations} x {counted(header.population, 'candidate')}"
             f"{goes_on}; {workers} at a time",
         )
 
@@ -118,14 +116,14 @@ class TerminalProgress(Observer):
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Hear that a generation ended."""
-        assert self._plan is not None
-        generations = self._plan.campaign.budget.generations
+        assert self._header is not None
+        generations = self._header.generations
         self._generation = min(number + 1, generations)  # a steady-state search starts none
         # It may know some more already, whose turn has not come.
         self._evaluations |= {e.candidate.id: e for e in evaluations}
         self._advance()
         if self._live is None:
-            front = Front.of(list(evaluations), self._plan.objectives)
+            front = Front.of(list(evaluations), self._header.objectives)
             failed = sum(e.status == "failed" for e in evaluations)
             left = f", {self._left()}" if self._left() else ""
             self._say(
@@ -133,15 +131,14 @@ class TerminalProgress(Observer):
                 f"{failed} failed, front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
             )
 
-    def confirmation_started(self, plan: Plan, trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Hear that a confirmation starts."""
         self._confirming = self._bar.add_task("confirmation", total=trainings, completed=known, left="")
         self._start, self._total = time.monotonic(), trainings - known
         self._running.clear()
         goes_on = f", {known} of them known already" if known else ""
         self._say(
-            f"{plan.campaign.name}: confirmation by {counted(trainings, 'training')}{goes_on}; "
-            f"{workers} at a time"
+            f"{header.name}: confirmation by {counted(trainings, 'training')}{goes_on}; {workers} at a time"
         )
 
     def confirmed(self, outcome: Outcome) -> None:
@@ -182,14 +179,13 @@ class TerminalProgress(Observer):
         if self._confirming is not None:
             failed = sum(outcome.evaluation.status == "failed" for outcome in self._judged)
             return Group(self._bar, f"failed {failed}  {again}", *stopping, running)
-        if self._plan is None:
+        if self._header is None:
             return "starting ..."
-        front = Front.of(list(self._evaluations.values()), self._plan.objectives)
+        front = Front.of(list(self._evaluations.values()), self._header.objectives)
         failed = sum(e.status == "failed" for e in self._evaluations.values())
         table = Table.grid(padding=(0, 2))
-        budget = self._plan.campaign.budget
         table.add_row(
-            f"generation {self._generation}/{budget.generations}",
+            f"generation {self._generation}/{self._header.generations}",
             f"running {len(self._running)}",
             f"failed {failed}",
             again,
@@ -198,7 +194,7 @@ class TerminalProgress(Observer):
         )
         best = "   ".join(
             f"best {o.key} {value_text(front.best(o.key).objectives[o.key])}"
-            for o in self._plan.objectives
+            for o in self._header.objectives
             if len(front)
         )
         return Group(self._bar, table, best, *stopping, running)
@@ -211,11 +207,6 @@ class TrainingProgress(Observer):
         """Print on a console."""
         self._console = console
         self._start = time.monotonic()
-        self._repeats = 1
-
-    def started(self, plan: Plan, known: int, workers: int) -> None:
-        """Hear how often the candidate is trained."""
-        self._repeats = plan.campaign.repeats
 
     def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
         """Hear that the training starts."""
@@ -226,11 +217,11 @@ class TrainingProgress(Observer):
         row = dict(epoch.row)
         number = int(row.pop("epoch"))
         done = epoch.number * epoch.epochs + number
-        missing = self._repeats * epoch.epochs - done
+        missing = epoch.replicates * epoch.epochs - done
         seconds = (time.monotonic() - self._start) / done * missing
         values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
         left = f"  {_clock(seconds)} left" if missing else ""
-        training = f"training {epoch.number + 1}/{self._repeats}, " if self._repeats > 1 else ""
+        training = f"training {epoch.number + 1}/{epoch.replicates}, " if epoch.replicates > 1 else ""
         self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
 
 

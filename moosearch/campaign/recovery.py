@@ -23,7 +23,7 @@ from moosearch.campaign.storage import Storage
 from moosearch.campaign.study import Contents, StudyView, fingerprint
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
-from moosearch.evaluators import Job
+from moosearch.job import Job
 from moosearch.pareto import Front
 from moosearch.space import Gene
 from moosearch.space.files import dump, is_whole, load

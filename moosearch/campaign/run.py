@@ -33,7 +33,7 @@ from moosearch.campaign.storage import Storage
 from moosearch.campaign.storage import check as check_storage
 from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, MooSearchError, StorageError
-from moosearch.evaluators.work import versions
+from moosearch.provenance import versions
 from moosearch.space.files import dump
 from moosearch.wording import counted
 
@@ -78,7 +78,7 @@ def run(
                 work = dataclasses.replace(plan.work, images=images)
                 with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
                     known = {e.candidate.id: e for e in record.evaluations()}
-                    told.started(plan, len(known), pool.workers)
+                    told.started(plan.header, len(known), pool.workers)
                     conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
                     running = Running(
                         plan, folder, view, log, conductor, told, known, [*record.asks.values()]

@@ -14,7 +14,7 @@ from moosearch.campaign.study import StudyView
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
-from moosearch.evaluators import Outcome
+from moosearch.job import Outcome
 from moosearch.pareto import Front
 from moosearch.wording import counted
 

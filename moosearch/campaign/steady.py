@@ -13,7 +13,7 @@ from moosearch.campaign.order import Ask, Order
 from moosearch.campaign.running import Running
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Job, Outcome
+from moosearch.job import Job, Outcome
 from moosearch.pareto import to_losses, to_violations
 
 

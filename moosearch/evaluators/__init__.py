@@ -1,9 +1,9 @@
 """Where candidates are evaluated: in this process or on Ray. Importing it imports neither torch nor Ray."""
 
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
-from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Event, Node, NodesChanged, Pool, Resources
-from moosearch.evaluators.exam import Exam
-from moosearch.evaluators.work import Begun, EpochDone, Job, Outcome, Work
+from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
+from moosearch.evaluators.task import Exam, Work
+from moosearch.job import Begun, EpochDone, Event, Job, Node, NodesChanged, Outcome
 
 __all__ = [
     "EVALUATORS",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from moosearch.errors import TimeLimitError
 
 if TYPE_CHECKING:
-    from moosearch.evaluators.work import Job, Work
+    from moosearch.evaluators.task import Work
+    from moosearch.job import Job
 
 
 class Attempt:

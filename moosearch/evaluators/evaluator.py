@@ -9,7 +9,8 @@ import pydantic
 
 from moosearch.errors import SpecError
 from moosearch.evaluators.devices import Kind
-from moosearch.evaluators.work import Begun, EpochDone, Job, Outcome, Work
+from moosearch.evaluators.task import Work
+from moosearch.job import Event, Job
 from moosearch.registry import Count, Number, Positive, Registry, late
 
 
@@ -41,40 +42,6 @@ class Resources:
     def kind(self) -> Kind:
         """What candidates run on, whether ``device`` says so or ``gpus``."""
         return "cpu" if self.gpus == 0 else self.device
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine that candidates run on.
-
-    Attributes:
-        name: Its host name.
-        address: Its address.
-        alive: Whether it answers.
-        cpus: CPU cores that it offers.
-        gpus: GPUs that it offers.
-    """
-
-    name: str
-    address: str
-    alive: bool
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True)
-class NodesChanged:
-    """Is heard when nodes come or go, and once at the start.
-
-    Attributes:
-        nodes: All of them, the dead ones too.
-    """
-
-    nodes: tuple[Node, ...]
-
-
-Event = Begun | EpochDone | Outcome | NodesChanged
-"""What is heard from a pool."""
 
 
 class Pool(Protocol):

@@ -1,9 +1,10 @@
 """What a confirmation asks of a trained network, on test images."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from moosearch.evaluators.task import Exam
 
 if TYPE_CHECKING:
     from moosearch.attacks import Threat
@@ -12,23 +13,6 @@ if TYPE_CHECKING:
 
 WARNED = "attack_warned"
 """Name of a check that failed because an attack warned."""
-
-
-@dataclass(frozen=True)
-class Exam:
-    """How a network is judged; plain data, so that it travels.
-
-    Attributes:
-        threats: The balls that the campaign claims robustness in.
-        attacks: The suite that is run in each of them, as `moosearch.attacks.suite.named_attacks` takes it.
-        surrogate: An exported folder, from whose network images are transferred; empty for none.
-        images: Test images, the first ones; 0 for all.
-    """
-
-    threats: tuple["Threat", ...]
-    attacks: tuple[str | Mapping[str, Any], ...]
-    surrogate: str = ""
-    images: int = 0
 
 
 def sit(

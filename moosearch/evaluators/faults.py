@@ -12,7 +12,7 @@ from moosearch.errors import DivergedError, TimeLimitError
 from moosearch.evaluation import Failure
 
 if TYPE_CHECKING:
-    from moosearch.evaluators.work import Job, Outcome
+    from moosearch.job import Job, Outcome
 
 MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 """What torch, CUDA and its libraries say of memory where they have no exception of their own for it."""

@@ -12,7 +12,7 @@ from moosearch.evaluators.faults import kind_of, release_memory
 if TYPE_CHECKING:
     import torch
 
-    from moosearch.evaluators.work import Work
+    from moosearch.evaluators.task import Work
     from moosearch.training import CandidateSpec
 
 KEPT = 0.1

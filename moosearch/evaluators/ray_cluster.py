@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moosearch.errors import CampaignError
-from moosearch.evaluators.evaluator import Node
 from moosearch.evaluators.last_words import shortened
 from moosearch.evaluators.ray_fit import Offer
 from moosearch.evaluators.ray_guard import guard
 from moosearch.evaluators.ray_settings import HOW_TO_TOKEN, check_token, parse, silence
 from moosearch.evaluators.ray_store import GIB, check_memory, memory_here, store_bytes
+from moosearch.job import Node
 
 SILENT_SECONDS = 20.0
 """How long the head of a joined cluster may be silent. After 60, Ray ends the process that it is used by."""

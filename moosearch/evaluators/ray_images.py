@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from moosearch.evaluators.work import Job
+from moosearch.job import Job
 
 if TYPE_CHECKING:
     import numpy as np

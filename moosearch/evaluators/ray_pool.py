@@ -18,7 +18,7 @@ import pydantic
 from moosearch.errors import CampaignError, EvaluatorLostError
 from moosearch.evaluation import Failure
 from moosearch.evaluators.devices import KEEP_VISIBLE, assigned_gpu, check_cuda
-from moosearch.evaluators.evaluator import EVALUATORS, Event, Node, NodesChanged, Resources
+from moosearch.evaluators.evaluator import EVALUATORS, Resources
 from moosearch.evaluators.faults import kind_of
 from moosearch.evaluators.gpu_share import Footprint, measure, sharing
 from moosearch.evaluators.last_words import LastWords, keep_note, oom_kills, read_note, shortened
@@ -32,7 +32,9 @@ from moosearch.evaluators.ray_cluster import (
 from moosearch.evaluators.ray_fit import Offer, fit
 from moosearch.evaluators.ray_images import SharedSplits, Store, splits_of
 from moosearch.evaluators.ray_settings import check_runtime_env, check_token, filled, parse, silence
-from moosearch.evaluators.work import Begun, Job, Outcome, Work, build_objectives, evaluate, failure
+from moosearch.evaluators.task import Work
+from moosearch.evaluators.work import build_objectives, evaluate
+from moosearch.job import Begun, Event, Job, Node, NodesChanged, Outcome, failure
 from moosearch.wording import counted
 
 POLL_SECONDS = 1.0

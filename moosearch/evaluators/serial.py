@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from moosearch.evaluators.devices import check_cuda
-from moosearch.evaluators.evaluator import EVALUATORS, Event, Resources
+from moosearch.evaluators.evaluator import EVALUATORS, Resources
 from moosearch.evaluators.last_words import keep_note
-from moosearch.evaluators.work import Job, Work, evaluate
+from moosearch.evaluators.task import Work
+from moosearch.evaluators.work import evaluate
+from moosearch.job import Event, Job
 
 
 @EVALUATORS.register("serial")

@@ -1,6 +1,5 @@
 """The work itself: a job in, an outcome out; in this process or in a Ray worker. It never raises."""
 
-import dataclasses
 import functools
 import importlib
 import math
@@ -11,18 +10,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from moosearch.errors import DivergedError
-from moosearch.evaluation import Candidate, Constraint, Evaluation, Failure
+from moosearch.evaluation import Evaluation
 from moosearch.evaluators.allocator import keep_memory
 from moosearch.evaluators.attempt import Attempt
-from moosearch.evaluators.devices import Kind, use
-from moosearch.evaluators.exam import Exam, sit
+from moosearch.evaluators.devices import use
+from moosearch.evaluators.exam import sit
 from moosearch.evaluators.faults import kind_of, release_memory
+from moosearch.evaluators.task import Work
+from moosearch.job import Begun, EpochDone, Job, Outcome, failure, light
+from moosearch.provenance import versions
 from moosearch.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -30,141 +30,6 @@ if TYPE_CHECKING:
 
     from moosearch.data import Dataset, Splits
     from moosearch.training import CandidateSpec, Trained, Training
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is the same for all jobs of a campaign; plain data, so that it travels.
-
-    Attributes:
-        seed: Seed of the campaign.
-        objectives: Objectives as in the file, with all defaults.
-        metrics: The same for what only constraints need: objectives that are measured but not optimized.
-        constraints: Bounds on any of both.
-        threads: CPU threads of a candidate. Results may depend on it, so every evaluator obeys it.
-        imports: Modules that register the user's own plug-ins.
-        repeats: How often a search trains and measures a candidate.
-        exam: How a confirmation judges on test images; None in a search, which never sees them.
-        limit: Seconds that a job may take, over all its attempts, looked at after epochs; 0 for no limit.
-        checkpoint: Seconds of training after which the end of an epoch is sent along with its weights, so
-            that the job can go on from there; 0 for every epoch.
-        images: Bytes of the images of the datasets; 0 where nobody knows.
-        weights: Bytes of the largest network's weights; 0 where nobody knows.
-        device: What it runs on, see `moosearch.evaluators.devices.use`.
-        corners: Candidates at the corners of the space, of which the largest tells how many share a GPU.
-    """
-
-    seed: int
-    objectives: tuple[Mapping[str, Any], ...]
-    metrics: tuple[Mapping[str, Any], ...] = ()
-    constraints: tuple[Constraint, ...] = ()
-    threads: int = 1
-    imports: tuple[str, ...] = ()
-    repeats: int = 1
-    exam: Exam | None = None
-    limit: float = 0.0
-    checkpoint: float = 60.0
-    images: int = 0
-    weights: int = 0
-    device: Kind = "auto"
-    corners: tuple[Mapping[str, Any], ...] = ()
-
-    def seed_of(self, job: "Job") -> int:
-        """Return the seed of a training; a confirmation shares none with the search."""
-        if self.exam is not None:
-            purpose = f"confirmation {job.number}"
-        else:
-            purpose = f"candidate, replicate {job.number}" if job.number else "candidate"
-        return derive_seed(self.seed, purpose, job.candidate.id)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an evaluator is given to do.
-
-    Attributes:
-        candidate: Whose recipe.
-        number: Which training of it: a confirmation numbers its seeds from 1. A search has one job a
-            candidate, 0, and trains its replicates from 0 in it.
-        attempt: Which try it is, from 1.
-        parts: In how many parts the work of a batch is done where memory is short; results are the same.
-        checkpoint: Where an earlier attempt was, as an `EpochDone` of it brought it; empty to start anew.
-    """
-
-    candidate: Candidate
-    number: int = 0
-    attempt: int = 1
-    parts: int = 1
-    checkpoint: bytes = b""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What is heard when a job starts to run.
-
-    Attributes:
-        job: Which one.
-        host: Name of the machine.
-        pid: Id of the process.
-    """
-
-    job: Job
-    host: str
-    pid: int
-
-    @property
-    def number(self) -> int:
-        """The job's number."""
-        return self.job.number
-
-
-@dataclass(frozen=True)
-class EpochDone:
-    """What is heard from a candidate in training.
-
-    Attributes:
-        job: The job, without its checkpoint.
-        epochs: How many epochs there will be.
-        row: The row of the training history, with ``epoch`` from 1.
-        checkpoint: What is needed to go on after this epoch; empty where the last one was kept not long ago.
-        replicate: Which training of a search it is, from 0.
-    """
-
-    job: Job
-    epochs: int
-    row: Mapping[str, float]
-    checkpoint: bytes = b""
-    replicate: int = 0
-
-    @property
-    def number(self) -> int:
-        """Which training of the candidate it is: the job's number, or the replicate of a search."""
-        return self.job.number or self.replicate
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What comes back from a job in the end.
-
-    Attributes:
-        evaluation: What is known of the candidate now.
-        checkpoints: States of the (first) trained network as safetensors: ``weights``, which was judged, and
-            the other of ``best`` and ``last`` where it is another one; empty when it failed.
-        history: A row an epoch, of the same training.
-        job: The job, without its checkpoint.
-        judgment: What a confirmation found on test images, as `moosearch.evaluators.exam.sit` says.
-    """
-
-    evaluation: Evaluation
-    job: Job
-    checkpoints: Mapping[str, bytes] = field(default_factory=dict)
-    history: tuple[Mapping[str, float], ...] = ()
-    judgment: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def number(self) -> int:
-        """The job's number."""
-        return self.job.number
 
 
 Load = Callable[["Dataset", "torch.device"], "Splits"]
@@ -195,7 +60,7 @@ def evaluate(
         "host": platform.node(),
         "pid": os.getpid(),
     }
-    yield Begun(_light(job), platform.node(), os.getpid())
+    yield Begun(light(job), platform.node(), os.getpid())
     try:
         provenance |= versions()
         outcome = yield from _train_and_measure(attempt, provenance, load or load_once, gpu)
@@ -214,31 +79,6 @@ def _on_gpu() -> bool:
     """Whether this process holds memory of a GPU."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda.is_initialized()
-
-
-def failure(
-    job: Job,
-    kind: Failure,
-    error: str,
-    seconds: Mapping[str, float] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> Outcome:
-    """Return the outcome of a job that failed with an error text."""
-    evaluation = Evaluation(
-        job.candidate,
-        "failed",
-        error=error,
-        failure=kind,
-        attempts=job.attempt,
-        seconds=seconds or {},
-        provenance=provenance or {},
-    )
-    return Outcome(evaluation, _light(job))
-
-
-def _light(job: Job) -> Job:
-    """Return a job without its checkpoint, to be sent back with every event."""
-    return dataclasses.replace(job, checkpoint=b"")
 
 
 def _train_and_measure(
@@ -305,7 +145,7 @@ def _search(
         replicates=tuple(replicates) if several else (),
         intervals={} if several else _intervals(objectives, values, len(splits.val)),
     )
-    return Outcome(evaluation, _light(job), _saved(first["states"]), tuple(first["history"]))
+    return Outcome(evaluation, light(job), _saved(first["states"]), tuple(first["history"]))
 
 
 def _confirm(
@@ -334,7 +174,7 @@ def _confirm(
         attempts=job.attempt,
         provenance=provenance | told["provenance"],
     )
-    return Outcome(evaluation, _light(job), _saved(told["states"]), tuple(told["history"]), judgment)
+    return Outcome(evaluation, light(job), _saved(told["states"]), tuple(told["history"]), judgment)
 
 
 def _trained(
@@ -353,14 +193,15 @@ def _trained(
         splits: The images.
         measured: What is to be handed over to the next attempt besides the training.
     """
-    job, earlier, before = attempt.job, attempt.training, time.perf_counter()
+    work, job = attempt.work, attempt.job
+    earlier, before = attempt.training, time.perf_counter()
     training = _started(attempt, replicate, spec, splits)
     attempt.check("before training")
     while not training.finished:
         epoch = training.epoch()
         attempt.training = earlier + time.perf_counter() - before
         kept = attempt.keep({**measured, "state": training.state()}) if attempt.due() else b""
-        yield EpochDone(_light(job), epoch.epochs, epoch.row(), kept, replicate)
+        yield EpochDone(light(job), epoch.epochs, epoch.row(), kept, replicate, work.repeats)
         attempt.check(f"after epoch {epoch.epoch} of {epoch.epochs}")
     trained = training.trained()
     attempt.training = earlier + time.perf_counter() - before
@@ -462,28 +303,3 @@ def load_once(dataset: "Dataset", device: "torch.device") -> "Splits":
 
     splits = dataset.load()
     return Splits(splits.train.to(device), splits.val.to(device), splits.test)
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of what results depend on."""
-    names = (
-        "moosearch",
-        "torch",
-        "torchvision",
-        "pymoo",
-        "optuna",
-        "numpy",
-        "scikit-learn",
-        "foolbox",
-        "pyautoattack",
-    )
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    if "ray" in sys.modules:
-        found["ray"] = version("ray")
-    return found

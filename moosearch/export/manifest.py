@@ -11,10 +11,10 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.campaign.spec import CampaignSpec
 from moosearch.evaluation import Evaluation
-from moosearch.evaluators.work import versions
 from moosearch.export.files import FORMAT
 from moosearch.judging.record import attack_tree, wilson
 from moosearch.models import count_flops, count_parameters
+from moosearch.provenance import versions
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of
 from moosearch.training.objectives import RobustAccuracy

@@ -13,7 +13,7 @@ from moosearch.errors import Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
 from moosearch.evaluators.faults import Retries
-from moosearch.evaluators.work import failure
+from moosearch.job import failure
 
 
 class ScriptedPool:

@@ -13,7 +13,7 @@ from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import DamagedError
 from moosearch.campaign.log import dumps, parted, read_events, repair
 from moosearch.campaign.now import Now, RunningJob, parse, read_now
-from moosearch.evaluators.evaluator import Node
+from moosearch.job import Node
 
 BEGUN = {"number": 0, "attempt": 1, "parts": 1, "host": "here", "pid": 7}
 HOSTILE = [

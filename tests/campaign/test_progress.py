@@ -60,7 +60,7 @@ def told(tiny, finished, *, terminal, stop=None):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
     progress = TerminalProgress(console, stop)
-    progress.started(make_plan(Document(tiny(), Place("tiny.yaml"))), 0, 2)
+    progress.started(finished.header, 0, 2)
 
     def now():
         with console.capture() as capture:

@@ -14,7 +14,7 @@ from moosearch.campaign.log import read_events
 from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluators import serial
-from moosearch.evaluators.work import failure
+from moosearch.job import failure
 from moosearch.space.files import is_whole
 
 BOTH = pytest.mark.parametrize("setting", [pytest.param("", marks=pytest.mark.slow), "journal"])

@@ -13,7 +13,7 @@ from moosearch.errors import DivergedError, EvaluationError, SpecError, TimeLimi
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Job
 from moosearch.evaluators.faults import Retries, again, kind_of, release_memory
-from moosearch.evaluators.work import failure
+from moosearch.job import failure
 
 JOB = Job(Candidate("0a", {}, {}))
 TOO_MUCH = 2**50

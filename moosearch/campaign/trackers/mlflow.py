@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from moosearch.campaign.header import Header
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.trackers.tracker import TRACKERS, past
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.evaluators import Begun, EpochDone, Job, Outcome
 from moosearch.extras import require
+from moosearch.job import Begun, EpochDone, Job, Outcome
 from moosearch.pareto import Front
 
 if TYPE_CHECKING:
     from moosearch.campaign.folder import CampaignFolder
-    from moosearch.campaign.plan import Plan
 
 PATIENCE = 30.0
 """Seconds that the end of a campaign waits for a server that does not answer."""
@@ -88,7 +88,7 @@ class MlflowRuns(Observer):
 
     def __init__(self, connect: Callable[[], "_Store"]) -> None:
         """Connect, and log what is told from now on."""
-        self._plan: Plan | None = None
+        self._header: Header | None = None
         self._confirming = False
         self._tasks: queue.SimpleQueue[Callable[[_Store], None] | None] = queue.SimpleQueue()
         self._error: Exception | None = None
@@ -107,22 +107,21 @@ class MlflowRuns(Observer):
         elif self._error is not None:
             warnings.warn(f"MLflow was not told everything: {self._error}", stacklevel=2)
 
-    def started(self, plan: "Plan", known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Hear what is searched."""
-        self._plan, self._confirming = plan, False
-        campaign = plan.campaign
+        self._header, self._confirming = header, False
         params = {
-            "algorithm": type(campaign.algorithm).__name__,
-            "population": campaign.budget.population,
-            "generations": campaign.budget.generations,
-            "seed": campaign.seed,
+            "algorithm": header.algorithm,
+            "population": header.population,
+            "generations": header.generations,
+            "seed": header.seed,
         }
-        self._do(lambda store: store.describe(campaign.name, params))
+        self._do(lambda store: store.describe(header.name, params))
 
-    def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Hear that what comes now are confirmations."""
-        self._plan, self._confirming = plan, True
-        self._do(lambda store: store.describe(plan.campaign.name, {}))
+        self._header, self._confirming = header, True
+        self._do(lambda store: store.describe(header.name, {}))
 
     def begun(self, begun: Begun) -> None:
         """Open a run."""
@@ -156,8 +155,8 @@ class MlflowRuns(Observer):
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Log how good the front is."""
-        assert self._plan is not None
-        front = Front.of(list(evaluations), self._plan.objectives)
+        assert self._header is not None
+        front = Front.of(list(evaluations), self._header.objectives)
         failed = sum(e.status == "failed" for e in evaluations)
         values = {"hypervolume": front.hypervolume(), "front": len(front), "failed": failed}
         self._do(lambda store: store.generation(values, number))
@@ -229,7 +228,8 @@ class _Store:
     def describe(self, name: str, params: Mapping[str, Any]) -> None:
         """Say what the campaign is."""
         self._client.update_run(self._parent, name=name)
-        self._log(self._parent, params=params)
+        known = self._client.get_run(self._parent).data.params  # MLflow refuses another value
+        self._log(self._parent, params={key: value for key, value in params.items() if key not in known})
 
     def begin(self, name: str, candidate: Candidate, tags: Mapping[str, str]) -> None:
         """Open a run, or go on with one."""

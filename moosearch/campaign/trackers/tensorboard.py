@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moosearch.campaign.header import Header
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.trackers.tracker import TRACKERS, past
 from moosearch.evaluation import Evaluation
-from moosearch.evaluators import Begun, EpochDone, Outcome
 from moosearch.extras import require
+from moosearch.job import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
 
 if TYPE_CHECKING:
     from moosearch.campaign.folder import CampaignFolder
-    from moosearch.campaign.plan import Plan
 
 OBJECTIVES = ".objectives"
 """Ends the name of the file that holds a candidate's objectives."""
@@ -52,7 +52,7 @@ class TensorBoardRuns(Observer):
     def __init__(self, root: Path) -> None:
         """Write under a folder."""
         self._root = root
-        self._plan: Plan | None = None
+        self._header: Header | None = None
         self._confirming = False
         self._writers: dict[str, Any] = {}
 
@@ -61,11 +61,11 @@ class TensorBoardRuns(Observer):
         for name in list(self._writers):
             self._writers.pop(name).close()
 
-    def started(self, plan: "Plan", known: int, workers: int) -> None:
+    def started(self, header: Header, known: int, workers: int) -> None:
         """Hear what the objectives are."""
-        self._plan, self._confirming = plan, False
+        self._header, self._confirming = header, False
 
-    def confirmation_started(self, plan: "Plan", trainings: int, known: int, workers: int) -> None:
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
         """Hear that what comes now are confirmations."""
         self._confirming = True
 
@@ -106,8 +106,8 @@ class TensorBoardRuns(Observer):
 
     def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
         """Write how good the front is."""
-        assert self._plan is not None
-        front = Front.of(list(evaluations), self._plan.objectives)
+        assert self._header is not None
+        front = Front.of(list(evaluations), self._header.objectives)
         # What is repeated when a campaign goes on replaces what was written then.
         writer = self._writer("campaign", number)
         writer.add_scalar("campaign/hypervolume", front.hypervolume(), number)
