@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moosearch.campaign.campaign import Campaign, confirm, resume, search, train
+    from moosearch.api.campaign import Campaign
+    from moosearch.api.verbs import confirm, resume, search, train
     from moosearch.campaign.evaluation import evaluate
     from moosearch.export import load_export
     from moosearch.pareto import Front
@@ -18,14 +19,14 @@ __version__ = "0.1.0"
 __all__ = ["Campaign", "Front", "confirm", "evaluate", "load_export", "resume", "search", "train"]
 
 _HOMES = {
-    "Campaign": "moosearch.campaign.campaign",
+    "Campaign": "moosearch.api.campaign",
     "Front": "moosearch.pareto",
-    "confirm": "moosearch.campaign.campaign",
+    "confirm": "moosearch.api.verbs",
     "evaluate": "moosearch.campaign.evaluation",
     "load_export": "moosearch.export",
-    "resume": "moosearch.campaign.campaign",
-    "search": "moosearch.campaign.campaign",
-    "train": "moosearch.campaign.campaign",
+    "resume": "moosearch.api.verbs",
+    "search": "moosearch.api.verbs",
+    "train": "moosearch.api.verbs",
 }
 
 

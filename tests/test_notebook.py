@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.campaign import Campaign
+from moosearch.campaign.difference import first_difference
 from moosearch.campaign.header import Header
 from moosearch.campaign.initial import without_origin
 from moosearch.campaign.passwords import masked

@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Sequence
 
 from moosearch.attacks.suite import check_attacks
-from moosearch.campaign.campaign import Campaign, first_difference
+from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.confirmed import Retraining, read_plan
 from moosearch.campaign.deaths import deaths_in
+from moosearch.campaign.difference import first_difference
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.observer import Observer

@@ -10,7 +10,7 @@ from moosearch.campaign.detection import ADAPTIVE, Detection, squeezers_text
 from moosearch.campaign.figures import COLORS
 from moosearch.judging.detection import fooled
 from moosearch.pareto.dominance import Array
-from moosearch.wording import counted
+from moosearch.text import counted
 
 LEGITIMATE = "#6b7280"
 BINS = np.linspace(0, 2, 41)

@@ -19,13 +19,12 @@ from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.now import shown
 from moosearch.campaign.passwords import masked_text
 from moosearch.campaign.storage import JOURNAL, Storage, cause, check
 from moosearch.errors import CampaignError, MooSearchError
 from moosearch.evaluators.ray_store import check_memory, memory_here
 from moosearch.space.files import load
-from moosearch.wording import counted
+from moosearch.text import counted, printable
 
 Level = Literal["ok", "warning", "failure"]
 GIB = 2**30
@@ -89,7 +88,7 @@ def examine(
         try:
             yield from run()
         except Exception as error:
-            yield Check(name, "failure", shown(cause(error)))
+            yield Check(name, "failure", printable(cause(error)))
 
 
 def _python() -> Iterator[Check]:
@@ -251,7 +250,7 @@ def _driver_version() -> str:
         said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.split()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return f", driver {shown(said[0])}" if said else ""
+    return f", driver {printable(said[0])}" if said else ""
 
 
 def _ray(address: str, *, quick: bool) -> Iterator[Check]:
@@ -271,7 +270,7 @@ def _ray(address: str, *, quick: bool) -> Iterator[Check]:
             if address
             else "look into Ray's logs in /tmp/ray, or use --evaluator serial"
         )
-        yield Check("Ray", "failure", f"{masked_text(where)}: {shown(cause(error))}", advice)
+        yield Check("Ray", "failure", f"{masked_text(where)}: {printable(cause(error))}", advice)
         return
     found = (
         f"{ray.version}, {masked_text(where)}: {counted(ray.nodes, 'node')}, "
@@ -364,7 +363,7 @@ def _storage(files: CampaignFolder | None, setting: str) -> Iterator[Check]:
         check(setting)
     except MooSearchError as error:
         advice = "is the server up, are user, password and database right?"
-        yield Check("storage", "failure", shown(cause(error)), advice)
+        yield Check("storage", "failure", printable(cause(error)), advice)
         return
     yield Check(
         "storage", "ok", f"{masked_text(setting)} answers after {1000 * (time.perf_counter() - start):.0f} ms"
@@ -409,7 +408,7 @@ def _asked(check: str, file: Path, *, quick: bool) -> Iterator[Check]:
             yield Check(
                 "data",
                 "failure",
-                shown(str(error)),
+                printable(str(error)),
                 "put the files there, or search or resume to download them",
             )
         else:

@@ -23,7 +23,7 @@ from moosearch.evaluation import Evaluation, Genome, ObjectiveInfo
 from moosearch.pareto import Front
 from moosearch.pareto.dominance import Array
 from moosearch.seeding import derive_seed, numpy_generator
-from moosearch.wording import counted
+from moosearch.text import counted
 
 Method = Literal["permutation", "fanova"]
 METHODS: Mapping[str, str] = {

@@ -10,21 +10,17 @@ from typing import Annotated, Any
 import pydantic
 
 from moosearch.job import Node
+from moosearch.text import printable
 
 BLOCK = 2**18
 """Bytes that are read first from the end of a log; four times as many where they do not suffice."""
 
 
-def shown(text: str) -> str:
-    """Return a text as it may stand on a terminal: printable, and not too long."""
-    return "".join(c if c.isprintable() else " " for c in text[:500])
-
-
 def _shown(node: Node) -> Node:
-    return replace(node, name=shown(node.name), address=shown(node.address))
+    return replace(node, name=printable(node.name), address=printable(node.address))
 
 
-Shown = Annotated[str, pydantic.AfterValidator(shown)]
+Shown = Annotated[str, pydantic.AfterValidator(printable)]
 Nodes = list[Annotated[Node, pydantic.AfterValidator(_shown)]]
 
 

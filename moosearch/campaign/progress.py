@@ -15,8 +15,7 @@ from moosearch.campaign.stop import Stop
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.job import Begun, EpochDone, Outcome
 from moosearch.pareto import Front
-from moosearch.pareto.front import value_text
-from moosearch.wording import counted
+from moosearch.text import clock, counted, value_text
 
 
 class TerminalProgress(Observer):
@@ -170,7 +169,7 @@ class TerminalProgress(Observer):
         """Say how much time is left, by the pace of this run."""
         if not done or missing <= 0:
             return ""
-        return f"{_clock((time.monotonic() - self._start) / done * missing)} left"
+        return f"{clock((time.monotonic() - self._start) / done * missing)} left"
 
     def _draw(self) -> Group | str:
         running = "   ".join(f"{who}{how}" for who, how in self._running.items())
@@ -220,10 +219,6 @@ class TrainingProgress(Observer):
         missing = epoch.replicates * epoch.epochs - done
         seconds = (time.monotonic() - self._start) / done * missing
         values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
-        left = f"  {_clock(seconds)} left" if missing else ""
+        left = f"  {clock(seconds)} left" if missing else ""
         training = f"training {epoch.number + 1}/{epoch.replicates}, " if epoch.replicates > 1 else ""
         self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -7,10 +7,10 @@ what the status and the front need; the whole of it is read from its line when s
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -21,9 +21,6 @@ from moosearch.campaign.now import parse
 from moosearch.campaign.order import Ask
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from moosearch.campaign.study import Contents
 
 FORMAT = 2
 """Version of what a log says; raised when its meaning changes. Logs before 2 have neither header nor digests,
@@ -142,20 +139,33 @@ class Record:
         return self
 
     @classmethod
-    def of_study(cls, path: Path, found: "Contents") -> "Record":
-        """Return what an older version kept in the study alone.
+    def made_of(
+        cls,
+        path: Path,
+        header: Header,
+        evaluations: Iterable[Evaluation],
+        *,
+        asks: Iterable[Ask] = (),
+        current: tuple[int, list[str]] = (0, []),
+        finished: bool = False,
+    ) -> "Record":
+        """Return a record of what was read elsewhere: an older version kept it in the study alone.
 
         Args:
             path: The campaign's log, which need not be there.
-            found: What stands in the study.
+            header: What the campaign says of itself.
+            evaluations: In the order of storing.
+            asks: Of a steady-state search: those that were announced last.
+            current: The generation being worked on, and the ids of its candidates.
+            finished: Whether the search came to its end.
         """
         record = cls(path)
         record.is_followed = False
-        record.header, record.finished, record._begun = found.header, found.finished, found.current
-        for evaluation in found.evaluations.values():
+        record.header, record.finished, record._begun = header, finished, current
+        for evaluation in evaluations:
             record._keep(Entry(evaluation.to_tree(), -1))
             record._whole[evaluation.candidate.id] = evaluation
-        record.asks = {ask.candidate: ask for ask in found.asks}
+        record.asks = {ask.candidate: ask for ask in asks}
         return record
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moosearch.campaign.figures import COLORS, MARKERS
 from moosearch.campaign.robustness import Aligned, Shown
-from moosearch.wording import counted
+from moosearch.text import counted
 
 FOOLED, WITHSTOOD = "#d55e00", "#0072b2"
 SMALL = 32 / 255

@@ -35,7 +35,7 @@ from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, MooSearchError, StorageError
 from moosearch.provenance import versions
 from moosearch.space.files import dump
-from moosearch.wording import counted
+from moosearch.text import counted
 
 
 def run(

@@ -16,7 +16,7 @@ from moosearch.errors import CampaignError
 from moosearch.evaluation import Evaluation
 from moosearch.job import Outcome
 from moosearch.pareto import Front
-from moosearch.wording import counted
+from moosearch.text import counted
 
 
 @dataclass

@@ -12,9 +12,10 @@ from typing import Any, Literal
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.campaign.folder import CampaignFolder, Holder
-from moosearch.campaign.now import Now, RunningJob, read_now, shown
+from moosearch.campaign.now import Now, RunningJob, read_now
 from moosearch.campaign.record import Entry
 from moosearch.pareto import Front
+from moosearch.text import printable
 
 State = Literal["running", "stopped", "finished"]
 
@@ -240,7 +241,7 @@ def read_status(campaign: Campaign, at: datetime | None = None) -> Status:
         retries=now.retries,
         failures=dict(Counter(e.failure or "error" for e in failed)),
         failed=tuple(
-            FailedCandidate(e.id, e.failure or "error", e.attempts, shown(e.reason)) for e in failed
+            FailedCandidate(e.id, e.failure or "error", e.attempts, printable(e.reason)) for e in failed
         ),
         pace=pace,
         left=left,
@@ -297,7 +298,7 @@ def _nodes(
     """Return the machines by name: those of the cluster, and those that something ran on before."""
     cluster = now.nodes if running else []
     busy = Counter(job.host for job in jobs)
-    done = Counter(shown(entry.host) for entry in entries if entry.host)
+    done = Counter(printable(entry.host) for entry in entries if entry.host)
     rows = []
     for name in dict.fromkeys([*(node.name for node in cluster), *busy, *done]):
         same = [node for node in cluster if node.name == name]

@@ -17,7 +17,7 @@ from moosearch.evaluation import Evaluation, Scalar
 from moosearch.pareto.spread import spread
 from moosearch.space import Choice, Integer, Real, SearchSpace
 from moosearch.space.files import option_label
-from moosearch.wording import counted
+from moosearch.text import counted
 
 _UNKNOWN = object()
 """What stands where a recipe of another space says nothing."""

@@ -206,8 +206,8 @@ def analyze_genes(
     to: ToOption = None,
 ) -> None:
     """Which genes matter for which objective, which make no difference, and what the front has of each."""
+    from moosearch.api.campaign import Campaign
     from moosearch.campaign import gene_findings, gene_plots, importance
-    from moosearch.campaign.campaign import Campaign
 
     check_one_format(csv=csv, as_json=as_json)
     campaign = Campaign(folder)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from moosearch.cli.app import JsonOption, app, check_one_format, err, out
 from moosearch.errors import CampaignError, SpecError
-from moosearch.wording import counted
+from moosearch.text import counted
 
 SETTINGS = 15
 """Settings that differ of which the terminal shows as many."""
@@ -201,7 +201,7 @@ def _coverage(coverage: Any) -> Table:
 
 
 def _front(measured: Any) -> Table:
-    from moosearch.pareto.front import value_text
+    from moosearch.text import value_text
 
     merged = measured.comparison.merged
     table = Table(

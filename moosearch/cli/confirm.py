@@ -63,7 +63,7 @@ def confirm(
     exam = [f"campaign.confirmation.{key}={value}" for key, value in settings.items() if value is not None]
     given = overrides(exam, evaluator, workers, ray_address)
     with interruptible("confirm", folder=folder) as stop:
-        from moosearch.campaign.campaign import confirm as launch
+        from moosearch.api.verbs import confirm as launch
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:

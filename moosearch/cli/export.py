@@ -12,8 +12,7 @@ from rich.table import Table
 from moosearch.cli.app import FolderArgument, WhereOption, app, out
 from moosearch.cli.bar import measuring
 from moosearch.errors import SpecError
-from moosearch.pareto.front import value_text
-from moosearch.wording import counted
+from moosearch.text import counted, value_text
 
 
 @app.command()
@@ -43,7 +42,7 @@ def export(
     ] = True,
 ) -> None:
     """Export a model: weights, ONNX, torch.export program, network.py, manifest, model card."""
-    from moosearch.campaign.campaign import Campaign
+    from moosearch.api.campaign import Campaign
 
     if candidate is not None and pick is not None:
         raise SpecError("export: give --pick or --candidate, not both.")

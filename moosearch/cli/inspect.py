@@ -43,7 +43,7 @@ def front(
     ] = None,
 ) -> None:
     """Show the Pareto front: the members, with their objectives and genes."""
-    from moosearch.campaign.campaign import Campaign
+    from moosearch.api.campaign import Campaign
     from moosearch.pareto import Front
 
     check_one_format(csv=csv, as_json=as_json)
@@ -110,7 +110,7 @@ def decide(
     as_json: JsonOption = False,
 ) -> None:
     """Say which members of the front the decision aids choose, and why."""
-    from moosearch.campaign.campaign import Campaign
+    from moosearch.api.campaign import Campaign
 
     campaign = Campaign(folder)
     shown = campaign.front if where is None else campaign.front.where(where)

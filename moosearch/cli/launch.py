@@ -20,8 +20,7 @@ from moosearch.cli.app import (
 )
 from moosearch.cli.signals import interruptible
 from moosearch.cli.tables import attack_table, doubts, front_table
-from moosearch.pareto.front import value_text
-from moosearch.wording import counted
+from moosearch.text import counted, value_text
 
 MOST_REASONS = 3
 """Different reasons why candidates failed that a summary names, the most common first."""
@@ -49,7 +48,7 @@ def search(
     """Launch a campaign, or go on with the same one."""
     given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume") as stop:
-        from moosearch.campaign.campaign import search as launch
+        from moosearch.api.verbs import search as launch
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
@@ -86,7 +85,7 @@ def resume(
     """Go on with an interrupted campaign, or make one longer; nothing is evaluated twice."""
     given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume", folder=folder) as stop:
-        from moosearch.campaign.campaign import resume as go_on
+        from moosearch.api.verbs import resume as go_on
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
@@ -109,7 +108,7 @@ def train(
 ) -> None:
     """Train one recipe outside a search; genes not chosen take their first option or middle value."""
     with interruptible("resume") as stop:
-        from moosearch.campaign.campaign import train as launch
+        from moosearch.api.verbs import train as launch
         from moosearch.campaign.progress import TrainingProgress
 
         campaign = launch(

@@ -16,7 +16,7 @@ from moosearch.cli.app import (
     overrides,
 )
 from moosearch.cli.signals import interruptible
-from moosearch.wording import counted
+from moosearch.text import counted
 
 
 @app.command()
@@ -34,8 +34,8 @@ def replay(
     """Train a finished campaign again in the same order, and compare the fronts."""
     given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("replay", folder, "--out") as stop:
-        from moosearch.campaign.campaign import Campaign
-        from moosearch.campaign.campaign import replay as train_again
+        from moosearch.api.campaign import Campaign
+        from moosearch.api.verbs import replay as train_again
         from moosearch.campaign.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:

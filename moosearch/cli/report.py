@@ -35,7 +35,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a report: one HTML file with front, decisions, confirmation and all candidates."""
-    from moosearch.campaign.campaign import Campaign
+    from moosearch.api.campaign import Campaign
 
     campaign = Campaign(folder)
     target = to or campaign.folder.report

@@ -10,7 +10,7 @@ from rich.table import Table
 from moosearch.cli.app import SetOption, SpaceArgument, app, out, without_collector
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.space.shipped import shipped_spaces, summary
-from moosearch.wording import counted
+from moosearch.text import counted
 
 SPACES = "spaces"
 """What `moosearch list` calls the shipped search spaces."""
@@ -28,8 +28,8 @@ def validate(
     with without_collector():
         from moosearch.campaign.plan import make_plan
         from moosearch.campaign.schema import json_schema
-        from moosearch.pareto.front import value_text
         from moosearch.space.files import load, override
+        from moosearch.text import value_text
 
         if schema:
             typer.echo(json.dumps(json_schema(), indent=2))

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from moosearch.cli.app import FolderArgument, app, out
 from moosearch.errors import CampaignError
-from moosearch.pareto.front import value_text
-from moosearch.wording import counted
+from moosearch.text import clock, counted, value_text
 
 PATIENCE = 3
 """Readings in a row that may fail: a database is locked, or a file on its way."""
@@ -32,7 +31,7 @@ def status(
     ] = False,
 ) -> None:
     """Say how far a campaign is, who runs it and what runs where."""
-    from moosearch.campaign.campaign import Campaign
+    from moosearch.api.campaign import Campaign
     from moosearch.campaign.log import dumps
     from moosearch.campaign.status import read_status
 
@@ -241,17 +240,3 @@ def _more(count: int) -> str | None:
 
 def _kinds(counts: Any) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-
-
-def clock(seconds: float) -> str:
-    """Write a duration.
-
-    Example:
-        >>> clock(75), clock(3675), clock(90000)
-        ('1:15', '1:01:15', '1 d 1:00:00')
-    """
-    minutes, rest = divmod(int(min(seconds, 1e9)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    text = f"{hours}:{minutes:02d}:{rest:02d}" if hours or days else f"{minutes}:{rest:02d}"
-    return f"{days} d {text}" if days else text

@@ -7,8 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from moosearch.pareto.front import alike_text, recipe_text, spread_text
-from moosearch.wording import counted
+from moosearch.text import alike_text, counted, recipe_text, spread_text
 
 MANY = 12
 """Genes that differ of which a terminal shows all; of more, it shows the options alone."""

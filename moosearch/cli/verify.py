@@ -13,8 +13,7 @@ from moosearch.cli.app import JsonOption, app, out
 from moosearch.cli.bar import measuring
 from moosearch.cli.judging import AttackSeedOption, EpsOption, PickOption, SubjectArgument, image_count
 from moosearch.errors import SpecError
-from moosearch.pareto.front import spread_text
-from moosearch.wording import counted
+from moosearch.text import counted, spread_text
 
 
 @app.command()

@@ -35,7 +35,7 @@ from moosearch.evaluators.ray_settings import check_runtime_env, check_token, fi
 from moosearch.evaluators.task import Work
 from moosearch.evaluators.work import build_objectives, evaluate
 from moosearch.job import Begun, Event, Job, Node, NodesChanged, Outcome, failure
-from moosearch.wording import counted
+from moosearch.text import counted
 
 POLL_SECONDS = 1.0
 """How long nothing may happen before the cluster is looked after."""

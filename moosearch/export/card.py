@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.confirmed import ILLUSORY
-from moosearch.campaign.markdown import escaped
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
-from moosearch.wording import counted
+from moosearch.text import counted, escape_markdown
 
 PARITY_IMAGES = 64
 """Images on which an exported program is compared with the network."""
@@ -38,7 +37,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "Environmental cost": _cost(manifest),
     }
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections.items() if text)
-    title = f"# {escaped(manifest['campaign'])}: candidate {manifest['candidate']}"
+    title = f"# {escape_markdown(manifest['campaign'])}: candidate {manifest['candidate']}"
     return f"---\n{front_matter}\n---\n\n{title}\n\n{body}\n"
 
 
@@ -111,7 +110,7 @@ def _description(manifest: Mapping[str, Any]) -> str:
 - **Input:** `images`, float32 of shape (batch, {channels}, {height}, {width}), raw pixels in [0, 1];
   normalization is part of the model
 - **Output:** `logits`, float32 of shape (batch, {len(classes)})
-- **Classes:** {", ".join(escaped(name) for name in classes)}"""
+- **Classes:** {", ".join(escape_markdown(name) for name in classes)}"""
 
 
 def _intended(manifest: Mapping[str, Any]) -> str:
@@ -159,7 +158,7 @@ logits = model(torch.zeros(1, {shape}))""",
             ),
         ]
     else:
-        parts.append(f"There is no `{NETWORK}`: {escaped(manifest['missing'][NETWORK])}")
+        parts.append(f"There is no `{NETWORK}`: {escape_markdown(manifest['missing'][NETWORK])}")
     if manifest["quantized"]:
         parts.append(f"`{INT8}` is used like `{ONNX}`.")
     parts += [
@@ -388,7 +387,7 @@ def _latency(manifest: Mapping[str, Any]) -> str:
     threads = latency["threads"]
     return f"""{text}
 
-Median times on {escaped(latency["cpu"])}, {counted(threads, "thread")} of {latency["cores"]}
+Median times on {escape_markdown(latency["cpu"])}, {counted(threads, "thread")} of {latency["cores"]}
 cores, by images in a batch (- where a batch would take too much memory or time):
 
 {table}"""
@@ -398,13 +397,13 @@ def _cost(manifest: Mapping[str, Any]) -> str:
     seconds = manifest["seconds"]
     spent = ", ".join(f"{name} {value:,.1f} s" for name, value in seconds.items()) or "not recorded"
     device = manifest["trained_on"] or "a device that was not recorded"
-    return f"""This candidate alone, on {escaped(device)}: {spent}. The search trained others besides,
+    return f"""This candidate alone, on {escape_markdown(device)}: {spent}. The search trained others besides,
 whose cost is in the campaign's table of candidates. Energy was not measured."""
 
 
 def _attack(attack: Any) -> str:
     name, fields = _named(attack)
-    told = ", ".join(f"{key} {escaped(value)}" for key, value in fields.items())
+    told = ", ".join(f"{key} {escape_markdown(value)}" for key, value in fields.items())
     return f"`{name}` ({told})" if told else f"`{name}`"
 
 

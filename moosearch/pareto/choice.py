@@ -14,9 +14,9 @@ from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Evaluation, ObjectiveInfo
 from moosearch.pareto import decision
 from moosearch.pareto.dominance import Array
-from moosearch.pareto.front import Front, value_text
+from moosearch.pareto.members import Members
 from moosearch.registry import NonNegative, build
-from moosearch.wording import counted
+from moosearch.text import counted, value_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class Choice:
         return f"<p><b>{rule}</b> <code>{identity}</code> {why}</p>"
 
 
-def choose(front: Front, rule: str) -> Choice:
+def choose(front: Members, rule: str) -> Choice:
     """Choose a member by rule; see `RULES`.
 
     Raises:
@@ -144,7 +144,7 @@ def in_units(amount: str, values: Sequence[float], place: Place) -> float:
     return number / 100 * float(np.ptp(values)) if amount.endswith("%") else number
 
 
-def _knee(front: Front) -> tuple[int, str]:
+def _knee(front: Members) -> tuple[int, str]:
     heights = decision.heights(front.exact_losses)
     index = int(np.argmin(heights))
     kept = 1 - heights[index] / len(front.objectives)
@@ -153,7 +153,7 @@ def _knee(front: Front) -> tuple[int, str]:
     return index, f"{way} (the mean member {mean:.0%})"
 
 
-def _tradeoff(front: Front) -> tuple[int, str]:
+def _tradeoff(front: Members) -> tuple[int, str]:
     ratios = decision.tradeoffs(front.exact_losses)
     index = int(np.argmax(ratios))
     if np.isinf(ratios[index]):
@@ -164,7 +164,7 @@ def _tradeoff(front: Front) -> tuple[int, str]:
     )
 
 
-def _best(front: Front, key: str) -> tuple[int, str]:
+def _best(front: Members, key: str) -> tuple[int, str]:
     column = _column(front, key)
     losses = front.exact_losses[:, column]
     index = int(np.argmin(losses))
@@ -179,7 +179,7 @@ def _best(front: Front, key: str) -> tuple[int, str]:
     return index, reason
 
 
-def _weighted(front: Front, name: str, given: str, *, named: bool) -> tuple[int, str]:
+def _weighted(front: Members, name: str, given: str, *, named: bool) -> tuple[int, str]:
     """Choose by weights: objectives that are not named weigh nothing."""
     weights = _weights(front, name, given) if named else dict.fromkeys((o.key for o in front.objectives), 1.0)
     keys = [info.key for info in front.objectives]
@@ -221,7 +221,7 @@ def _divided(keys: Sequence[str], shares: Array) -> str:
     return ", ".join(f"{key} {share:.0%}" for key, share in zip(keys, shares, strict=True))
 
 
-def _weights(front: Front, name: str, given: str) -> dict[str, float]:
+def _weights(front: Members, name: str, given: str) -> dict[str, float]:
     place = Place(shown=(name,))
     weights = {}
     for key, amount in amounts(given, front.objectives, place).items():
@@ -233,7 +233,7 @@ def _weights(front: Front, name: str, given: str) -> dict[str, float]:
     return weights
 
 
-def _lexicographic(front: Front, given: str, *, named: bool) -> tuple[int, str]:
+def _lexicographic(front: Members, given: str, *, named: bool) -> tuple[int, str]:
     """Choose by order: objectives that are not named come last, without tolerance."""
     place = Place(shown=("lexicographic",))
     keys = [info.key for info in front.objectives]
@@ -258,11 +258,11 @@ def _lexicographic(front: Front, given: str, *, named: bool) -> tuple[int, str]:
     return index, ", ".join(steps) or "the only member"
 
 
-def _tolerance(front: Front, key: str, amount: str | None, place: Place) -> float:
+def _tolerance(front: Members, key: str, amount: str | None, place: Place) -> float:
     return in_units(amount, [e.objectives[key] for e in front], place) if amount is not None else 0.0
 
 
-def _member(front: Front, rule: str) -> int:
+def _member(front: Members, rule: str) -> int:
     found = [index for index, e in enumerate(front) if rule and e.candidate.id.startswith(rule)]
     if len(found) == 1:
         return found[0]
@@ -272,7 +272,7 @@ def _member(front: Front, rule: str) -> int:
     )
 
 
-def _column(front: Front, key: str) -> int:
+def _column(front: Members, key: str) -> int:
     keys = [info.key for info in front.objectives]
     if key not in keys:
         raise SpecError(f"no objective is called '{key}'. {nearest(key, keys)}")
@@ -283,7 +283,7 @@ def _best_word(info: ObjectiveInfo) -> str:
     return "highest" if info.sense == "maximize" else "lowest"
 
 
-def _compared(front: Front, index: int, told: str) -> str:
+def _compared(front: Members, index: int, told: str) -> str:
     """Compare a member with the best of the front in each objective but one that was told of."""
     parts = []
     for info in front.objectives:

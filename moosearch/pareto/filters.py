@@ -1,14 +1,15 @@
 """Fewer members of a front: those that keep bounds, and one of those that are nearly alike."""
 
 from moosearch.errors import Place, SpecError, nearest
-from moosearch.evaluation import Constraint
+from moosearch.evaluation import Constraint, Evaluation
 from moosearch.pareto import decision
 from moosearch.pareto.choice import amounts, in_units
-from moosearch.pareto.front import Front, value_text
+from moosearch.pareto.members import Members
 from moosearch.registry import NonNegative, build
+from moosearch.text import value_text
 
 
-def where(front: Front, text: str) -> Front:
+def where(front: Members, text: str) -> tuple[Evaluation, ...]:
     """Keep the members that keep every bound; see `Front.where`.
 
     Raises:
@@ -33,10 +34,10 @@ def where(front: Front, text: str) -> Front:
             best = max(values) if bound.relation == ">=" else min(values)
             reached.append(f"{bound} (reached: {value_text(best)})")
         raise SpecError(f"no member of the front keeps {' and '.join(reached)}.")
-    return Front(tuple(kept), front.objectives)
+    return tuple(kept)
 
 
-def thin(front: Front, epsilons: float | str) -> Front:
+def thin(front: Members, epsilons: float | str) -> tuple[Evaluation, ...]:
     """Keep one member of those that are nearly alike; see `Front.thin`.
 
     Raises:
@@ -53,11 +54,11 @@ def thin(front: Front, epsilons: float | str) -> Front:
         share = build(NonNegative, text.strip().removesuffix("%"), place) * (1 if "%" in text else 100)
         given = dict.fromkeys(keys, f"{share!r}%")
     if not front.members:
-        return front
+        return ()
     sizes = []
     for info in front.objectives:
         amount = given.get(info.key, "0") or ""
         size = in_units(amount, [e.objectives[info.key] for e in front], place.child(info.key))
         sizes.append(size / abs(info.ideal - info.reference))
     kept = decision.thinned(front.exact_losses, sizes)
-    return Front(tuple(front.members[row] for row in kept), front.objectives)
+    return tuple(front.members[row] for row in kept)

@@ -1,38 +1,33 @@
 """The front: the non-dominated, feasible evaluations of a campaign, and ways to pick one of them."""
 
-import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moosearch.evaluation import Evaluation, ObjectiveInfo
-from moosearch.pareto.dominance import Array, exact, non_dominated, to_losses
+from moosearch.pareto import filters
+from moosearch.pareto.choice import Choice, choose, default_rules
+from moosearch.pareto.dominance import non_dominated, to_losses
 from moosearch.pareto.hypervolume import hypervolume
-from moosearch.wording import counted
+from moosearch.pareto.members import Members
+from moosearch.text import counted, recipe_text, value_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from moosearch.pareto.choice import Choice
 
 ROWS = 30
 """Rows of a front that a notebook shows; the middle of a longer one is left out."""
 
 
 @dataclass(frozen=True, repr=False)
-class Front:
+class Front(Members):
     """Non-dominated, feasible evaluations, best first in the first objective.
 
     Those that are alike in every objective, within tolerances, are all members. A rule that chooses one goes
     by the values as they were measured.
 
-    Attributes:
-        members: The evaluations.
-        objectives: What was optimized.
+    Attributes are those of `Members`.
     """
-
-    members: tuple[Evaluation, ...]
-    objectives: tuple[ObjectiveInfo, ...]
 
     @classmethod
     def of(cls, evaluations: Sequence[Evaluation], objectives: Sequence[ObjectiveInfo]) -> "Front":
@@ -51,24 +46,6 @@ class Front:
     def __repr__(self) -> str:
         """Write the members' ids."""
         return f"Front({', '.join(e.candidate.id for e in self)})"
-
-    def __len__(self) -> int:
-        """Return the number of members."""
-        return len(self.members)
-
-    def __iter__(self) -> Iterator[Evaluation]:
-        """Iterate over the members."""
-        return iter(self.members)
-
-    @property
-    def losses(self) -> Array:
-        """(N, J) scaled losses of the members, as dominance compares them."""
-        return to_losses(self.members, self.objectives)
-
-    @property
-    def exact_losses(self) -> Array:
-        """(N, J) scaled losses of the members as they were measured, whatever the tolerances."""
-        return to_losses(self.members, exact(self.objectives))
 
     def hypervolume(self) -> float:
         """Return the dominated share of the box between ideal and reference point, in [0, 1]."""
@@ -93,7 +70,7 @@ class Front:
         """
         return self.pick(f"best:{key}")
 
-    def choose(self, rule: str) -> "Choice":
+    def choose(self, rule: str) -> Choice:
         """Choose a member by a rule, and say why.
 
         Args:
@@ -111,14 +88,10 @@ class Front:
         Raises:
             SpecError: The rule is unknown, or fits no member or several.
         """
-        from moosearch.pareto.choice import choose
-
         return choose(self, rule)
 
-    def decisions(self) -> "list[Choice]":
+    def decisions(self) -> list[Choice]:
         """Return what each rule chooses that needs nothing from the user; nothing of an empty front."""
-        from moosearch.pareto.choice import default_rules
-
         return [self.choose(rule) for rule in default_rules(self.objectives)] if self.members else []
 
     def pick(self, rule: str) -> Evaluation:
@@ -141,9 +114,7 @@ class Front:
         Raises:
             SpecError: It is not a list of bounds, a name is not measured, or no member keeps them all.
         """
-        from moosearch.pareto.filters import where
-
-        return where(self, bounds)
+        return type(self)(filters.where(self, bounds), self.objectives)
 
     def thin(self, epsilons: float | str) -> "Front":
         """Return one member of those that are nearly alike.
@@ -160,9 +131,7 @@ class Front:
 
         Source: Laumanns, Thiele, Deb & Zitzler 2002; see `decision.thinned`.
         """
-        from moosearch.pareto.filters import thin
-
-        return thin(self, epsilons)
+        return type(self)(filters.thin(self, epsilons), self.objectives)
 
     def to_frame(self) -> "pd.DataFrame":
         """Return a pandas frame: a row a member, with id, objectives and active genes."""
@@ -195,58 +164,6 @@ class Front:
         genomes = [e.candidate.genome for e in self]
         paths = list(dict.fromkeys(path for genome in genomes for path in genome))
         return [path for path in paths if len({str(genome.get(path)) for genome in genomes}) > 1] or paths
-
-
-def recipe_text(evaluation: Evaluation, paths: Collection[str]) -> str:
-    """Write the genes of a candidate that are in ``paths`` for people: numbers with the gene's last name.
-
-    Example:
-        >>> from moosearch.evaluation import Candidate
-        >>> genome = {"training.loss": "trades", "training.optimizer.lr": 0.1, "defenses.input.0": "none"}
-        >>> recipe_text(Evaluation(Candidate("0", genome, {}), "complete"), list(genome))
-        'trades, lr=0.1, input.0=none'
-    """
-    return ", ".join(
-        value if isinstance(value, str) and value != "none" else f"{_last_name(path)}={value}"
-        for path, value in evaluation.candidate.genome.items()
-        if path in paths
-    )
-
-
-def _last_name(path: str) -> str:
-    before, _, last = path.rpartition(".")
-    return f"{before.rpartition('.')[2]}.{last}" if last.isdigit() else last
-
-
-def alike_text(objectives: Sequence[ObjectiveInfo]) -> str:
-    """Say within what boxes values of objectives count as equal; nothing where there is no tolerance.
-
-    Example:
-        >>> alike_text([ObjectiveInfo("latency", "minimize", "ms", 0.0, 2.0, tolerance=0.1)])
-        'alike in dominance: latency in boxes of 10%'
-    """
-    told = ", ".join(f"{o.key} in boxes of {100 * o.tolerance:.4g}%" for o in objectives if o.tolerance)
-    return f"alike in dominance: {told}" if told else ""
-
-
-def value_text(value: float) -> str:
-    """Write an objective's value for people: four digits, or whole with separators from 1,000 to a billion.
-
-    Example:
-        >>> value_text(0.97222), value_text(609536.0), value_text(1393827552.0)
-        ('0.9722', '609,536', '1.394e+09')
-    """
-    return f"{value:,.0f}" if 1000 <= value < 1e9 else f"{value:.4g}"
-
-
-def spread_text(mean: float, std: float) -> str:
-    """Write a mean with its standard deviation; NaN, as that of a single value, is left out.
-
-    Example:
-        >>> spread_text(0.95312, 0.00418)
-        '0.9531 ±0.0042'
-    """
-    return value_text(mean) if math.isnan(std) else f"{value_text(mean)} ±{std:.2g}"
 
 
 def to_frame(evaluations: Sequence[Evaluation]) -> "pd.DataFrame":

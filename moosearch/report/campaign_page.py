@@ -9,10 +9,9 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.status import Status, read_status
 from moosearch.evaluation import Evaluation
 from moosearch.pareto.choice import RULES
-from moosearch.pareto.front import alike_text
 from moosearch.report import data as read
 from moosearch.report.page import Section, document, escape, table
-from moosearch.wording import counted
+from moosearch.text import alike_text, counted, duration
 
 SCRIPTS = (
     "columns.js",
@@ -168,19 +167,6 @@ def _head(
         f'<span class="soft">{escape(state)}</span></div>'
         f'<ul class="about">{about}</ul><dl class="facts">{shown}</dl>'
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people.
-
-    Example:
-        >>> duration(42), duration(3000), duration(7260), duration(300000)
-        ('42 s', '50 min', '2.0 h', '3.5 d')
-    """
-    for size, limit, unit, digits in ((1, 120, "s", 0), (60, 7200, "min", 0), (3600, 172800, "h", 1)):
-        if seconds < limit:
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds / 86400:.1f} d"
 
 
 def _started(evaluations: list[Evaluation]) -> list[str]:

@@ -13,7 +13,7 @@ from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase
 from moosearch.pareto.dominance import Array
 from moosearch.report.page import Section, document, escape, table
-from moosearch.wording import counted
+from moosearch.text import counted
 
 MARGIN = 0.02
 """How far staircases are drawn beyond the worst loss of any front."""

@@ -15,7 +15,6 @@ from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import ILLUSORY, Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
-from moosearch.campaign.now import shown
 from moosearch.campaign.passwords import masked, masked_text
 from moosearch.errors import Place, SpecError
 from moosearch.evaluation import Evaluation, ObjectiveInfo
@@ -23,7 +22,7 @@ from moosearch.pareto import Front
 from moosearch.space import Choice, Gene, SearchSpace
 from moosearch.space.files import dump, load
 from moosearch.space.genes import choice_labels, parse_bounds, tag_of
-from moosearch.wording import counted
+from moosearch.text import counted, printable
 
 STATES = ("front", "dominated", "infeasible", "failed")
 """What a candidate can be: a member of the front, completed otherwise, beyond a constraint, failed."""
@@ -92,7 +91,7 @@ def candidates(
             for path in paths
         ],
         "errors": {
-            row: [e.failure or "error", shown(masked_text(e.reason))]
+            row: [e.failure or "error", printable(masked_text(e.reason))]
             for row, e in enumerate(evaluations)
             if e.status == "failed"
         },
@@ -206,10 +205,10 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
                 "threats": [[each["norm"], each["eps"]] for each in tree.get("threats", [])],
                 "standing": _rounded(tree.get("standing")),
                 "checks": [
-                    [name, check["trainings"], shown(check["explanation"])]
+                    [name, check["trainings"], printable(check["explanation"])]
                     for name, check in tree.get("failed_checks", {}).items()
                 ],
-                "errors": [shown(masked_text(training.reason)) for training in member.failed],
+                "errors": [printable(masked_text(training.reason)) for training in member.failed],
             }
         )
     return {
@@ -242,7 +241,7 @@ def curves(path: Path) -> list[dict[str, Any]]:
                     f"{row['attack']}, {row['norm']}, {counted(int(row['images']), 'image')} of "
                     f"{row['images_of']}"
                 )
-                empty = {"candidate": row["candidate"], "curve": kind, "said": shown(said)}
+                empty = {"candidate": row["candidate"], "curve": kind, "said": printable(said)}
                 curve = found.setdefault(
                     (row["candidate"], kind),
                     {**empty, "eps": None, "x": [], "accuracy": [], "low": [], "high": []},
@@ -379,4 +378,4 @@ def _rounded(tree: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _text(value: Any) -> str:
     """Write a label or name as text that can be shown; None as nothing."""
-    return "" if value is None else shown(str(value).lower() if isinstance(value, bool) else str(value))
+    return "" if value is None else printable(str(value).lower() if isinstance(value, bool) else str(value))

@@ -9,14 +9,12 @@ import numpy as np
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmed import ILLUSORY, Member
 from moosearch.campaign.initial import FROM, without_origin
-from moosearch.campaign.markdown import escaped
 from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front, to_losses
-from moosearch.pareto.front import alike_text, spread_text, value_text
 from moosearch.space.files import load
-from moosearch.wording import counted
+from moosearch.text import alike_text, counted, escape_markdown, spread_text, value_text
 
 
 def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
@@ -36,7 +34,7 @@ def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
         member = None if confirmation is None else confirmation.member(identity)
         word, lines = _standing(evaluation, chosen.get(identity), rivals.get(identity), alike)
         origin = next((o for genome, o in origins if genome == dict(evaluation.candidate.genome)), "")
-        lines += ["", f"A first individual: {escaped(origin)}."] if origin else []
+        lines += ["", f"A first individual: {escape_markdown(origin)}."] if origin else []
         lines += _measured(campaign, evaluation, member)
         lines += _failure(evaluation) if evaluation.status == "failed" else _export(campaign, identity)
         notes[identity] = word, "\n".join([f"## {identity}: {word}", "", *lines]) + "\n"
@@ -85,8 +83,8 @@ def _chosen(front: Front) -> dict[str, tuple[str, str]]:
     """Return the members that rules choose, by id: which rules, and why the first of them does."""
     found: dict[str, tuple[str, str]] = {}
     for choice in front.decisions() if front.members else ():
-        identity, rule = choice.evaluation.candidate.id, escaped(choice.rule)
-        rules, why = found.get(identity, ("", escaped(choice.why)))
+        identity, rule = choice.evaluation.candidate.id, escape_markdown(choice.rule)
+        rules, why = found.get(identity, ("", escape_markdown(choice.why)))
         found[identity] = f"{rules}, {rule}" if rules else rule, why
     return found
 
@@ -148,7 +146,7 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
         lines.append(f"| {key.replace('_', ' ')} | | {spread_text(spread.mean, spread.std)} |")
     lines += [f"| {key} | {value_text(value)} | |" for key, value in evaluation.metrics.items()]
     if fault := evaluation.provenance.get("fault"):
-        lines += ["", f"Trained contiguous in float32: on this machine a {escaped(str(fault))}."]
+        lines += ["", f"Trained contiguous in float32: on this machine a {escape_markdown(str(fault))}."]
     if member is None:
         return [*lines, "", "Not confirmed: the search's own estimate promises too much."]
     lines += [
@@ -162,7 +160,7 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
             doubts.append(ILLUSORY)
         elif member.standing is None or not member.standing.stays:
             doubts.append("another member dominates it beyond noise")
-        lines += ["", "**Doubts**", "", *(f"- {escaped(doubt)}" for doubt in doubts)]
+        lines += ["", "**Doubts**", "", *(f"- {escape_markdown(doubt)}" for doubt in doubts)]
     return lines
 
 

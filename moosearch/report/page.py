@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from moosearch.pareto.front import value_text
+from moosearch.text import value_text
 
 
 def escape(value: object) -> str:

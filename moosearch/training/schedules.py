@@ -4,7 +4,7 @@ import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import pydantic
 from torch import nn
@@ -15,13 +15,24 @@ from moosearch.models.defenses import DefenseLayer
 from moosearch.registry import Number, field_hints, item_hint, registry_of, validate_leaf
 from moosearch.seeding import seeded_torch
 
-if TYPE_CHECKING:
-    from moosearch.training.spec import CandidateSpec
-
 T = TypeVar("T")
 ROOTS = ("training.attack", "training.loss", "training.regularization", "defenses")
 """Where parameters stand that can be scheduled."""
 EPS, STEP = "training.attack.eps", "training.attack.step"
+
+
+class Scheduled(Protocol):
+    """What schedules see of a candidate: a frozen dataclass such as `moosearch.training.CandidateSpec`."""
+
+    @property
+    def dataset(self) -> Any: ...  # noqa: D102
+    @property
+    def training(self) -> Any: ...  # noqa: D102
+    @property
+    def defenses(self) -> Any: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=Scheduled)
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Schedule:
         return self.start + (final - self.start) * done
 
 
-def numbers_at(spec: "CandidateSpec", epoch: int) -> dict[str, float]:
+def numbers_at(spec: Scheduled, epoch: int) -> dict[str, float]:
     """Return the scheduled numbers of an epoch, from 1, by path.
 
     The attack's step keeps its ratio to a scheduled eps, unless it has a schedule of its own: as many steps
@@ -111,7 +122,7 @@ def numbers_at(spec: "CandidateSpec", epoch: int) -> dict[str, float]:
     return _numbers_at(spec, epoch, {number.path: number for number in _numbers(spec, type(spec), ())})
 
 
-def _numbers_at(spec: "CandidateSpec", epoch: int, known: Mapping[str, "_Number"]) -> dict[str, float]:
+def _numbers_at(spec: Scheduled, epoch: int, known: Mapping[str, "_Number"]) -> dict[str, float]:
     schedules, numbers = spec.training.schedules, dict[str, float]()
     time = (epoch - 1) / (spec.training.epochs - 1) if spec.training.epochs > 1 else 1.0
     for index, schedule in enumerate(schedules):
@@ -128,7 +139,7 @@ def _numbers_at(spec: "CandidateSpec", epoch: int, known: Mapping[str, "_Number"
     return numbers
 
 
-def at_epoch(spec: "CandidateSpec", epoch: int) -> "CandidateSpec":
+def at_epoch(spec: S, epoch: int) -> S:
     """Return a candidate as an epoch, from 1, sees it: with the epoch's numbers and without schedules.
 
     Raises:
@@ -139,12 +150,13 @@ def at_epoch(spec: "CandidateSpec", epoch: int) -> "CandidateSpec":
     return _with_numbers(spec, numbers_at(spec, epoch))
 
 
-def _with_numbers(spec: "CandidateSpec", numbers: Mapping[str, float]) -> "CandidateSpec":
-    plain = replace(spec, training=replace(spec.training, schedules=()))
+def _with_numbers(spec: S, numbers: Mapping[str, float]) -> S:
+    candidate: Any = spec
+    plain: S = replace(candidate, training=replace(spec.training, schedules=()))
     return _with(plain, {tuple(path.split(".")): value for path, value in numbers.items()}, Place())
 
 
-def check_schedules(spec: "CandidateSpec") -> None:
+def check_schedules(spec: Scheduled) -> None:
     """Check that every schedule has a parameter that can change, and values that it can have in every epoch.
 
     Raises:
@@ -212,7 +224,7 @@ def _numbers(node: Any, hint: Any, path: tuple[str, ...], *, fixed: bool = False
             yield from _numbers(getattr(node, name), sub, (*path, name), fixed=name in unchanging)
 
 
-def _free(spec: "CandidateSpec", known: Mapping[str, _Number]) -> set[str]:
+def _free(spec: Scheduled, known: Mapping[str, _Number]) -> set[str]:
     """Return the paths of the numbers that can change while a network is trained."""
     layers = _layers(spec)
     held = {f"{path}.{name}" for path, layer in layers for name, _ in layer.named_buffers(recurse=False)}
@@ -224,7 +236,7 @@ def _free(spec: "CandidateSpec", known: Mapping[str, _Number]) -> set[str]:
     }
 
 
-def _layers(spec: "CandidateSpec") -> Iterator[tuple[str, nn.Module]]:
+def _layers(spec: Scheduled) -> Iterator[tuple[str, nn.Module]]:
     """Build the layers that `DefenseSpec.follow` gives numbers, each with the path of its plug-in."""
     with seeded_torch(0):
         guards = [plugin.layer(spec.dataset.shape) for plugin in spec.defenses.input]

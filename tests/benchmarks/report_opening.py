@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 from chromium import Browser
 from synthetic import synthetic
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.report.campaign_page import campaign_page
 
 for count in map(int, sys.argv[1:] or ("200", "5000")):

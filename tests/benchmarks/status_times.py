@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.log import LogWriter
 from moosearch.campaign.now import Now

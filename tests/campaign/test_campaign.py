@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from moosearch.api.campaign import Campaign
 from moosearch.campaign import plots
-from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.tables import candidates_table, hypervolume_table
 from moosearch.errors import SpecError
 from moosearch.pareto import Front

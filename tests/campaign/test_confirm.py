@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import moosearch
+from moosearch.api.verbs import confirm
 from moosearch.attacks import ATTACKS, Attack
 from moosearch.campaign import plots
-from moosearch.campaign.campaign import confirm
 from moosearch.campaign.observer import Observer
 from moosearch.cli.tables import attack_table, front_table
 from moosearch.data import Splits
@@ -22,8 +22,8 @@ from moosearch.errors import CampaignError
 from moosearch.evaluators import work
 from moosearch.judging import correct_under, fraction
 from moosearch.registry import build
+from moosearch.text import counted
 from moosearch.training import CandidateSpec
-from moosearch.wording import counted
 
 RULES = ["knee", "best:clean_accuracy"]
 OPTIONS = ["--attacks", "fgsm,pgd5", "--seeds", "2", "--images", "40"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.gene_drift import Spread
 from moosearch.campaign.gene_effects import Effect, Effects, Scale
 from moosearch.campaign.gene_findings import _drifted, _objective, gene_findings

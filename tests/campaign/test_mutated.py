@@ -13,8 +13,8 @@ import string
 import pytest
 import yaml
 
+from moosearch.api.verbs import confirm
 from moosearch.campaign import run as running
-from moosearch.campaign.campaign import confirm
 from moosearch.campaign.events import EventLog
 from moosearch.cli import main
 

@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 
 import moosearch
+from moosearch.api.verbs import confirm
 from moosearch.campaign import storage
-from moosearch.campaign.campaign import confirm
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.log import read_events
 from moosearch.campaign.recovery import is_whole_safetensors

@@ -14,8 +14,8 @@ import yaml
 from safetensors.numpy import save
 
 import moosearch
+from moosearch.api.verbs import replay
 from moosearch.campaign import run as runs
-from moosearch.campaign.campaign import replay
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.initial import FROM, complete, genomes, nearest_value, option_of

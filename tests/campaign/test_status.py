@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, Group
 
 import moosearch
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.status import FailedCandidate, JobStatus, NodeStatus, read_status
 from moosearch.cli import status as command

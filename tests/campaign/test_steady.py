@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 import moosearch
 from moosearch.algorithms.breeding import Breeder
-from moosearch.campaign import campaign as campaigns
+from moosearch.api import verbs
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
@@ -220,7 +220,7 @@ def test_other_workers_go_on_in_the_recorded_order(plan, tmp_path, trained, work
     assert flying <= {row[4].id for row in rows(folder)}
     assert max(Counter(trained).values()) == 1
     assert len(order_of(folder).tells) == BUDGET
-    again = campaigns.replay(folder.root, tmp_path / "again", overrides=["campaign.evaluator.workers=1"])
+    again = verbs.replay(folder.root, tmp_path / "again", overrides=["campaign.evaluator.workers=1"])
     assert rows(again.folder) == rows(folder)
 
 
@@ -365,7 +365,7 @@ def test_a_replay_gives_the_same_whoever_trains(plan, tmp_path, trained, source,
     folder = CampaignFolder(tmp_path / "c")
     run(at(plan, Jumbled(source, seed=4)), folder)
     trained.clear()
-    again = campaigns.replay(
+    again = verbs.replay(
         folder.root, tmp_path / "again", overrides=[f"campaign.evaluator.workers={target}"]
     )
     assert rows(again.folder) == rows(folder)
@@ -382,11 +382,11 @@ def test_a_replay_goes_on(plan, tmp_path, trained, how, after):
     trained.clear()
     arguments = {"overrides": ["campaign.evaluator.workers=1"]}
     with pytest.raises(DeathError):
-        campaigns.replay(folder.root, tmp_path / "again", observer=DieAfter(after), **arguments)
+        verbs.replay(folder.root, tmp_path / "again", observer=DieAfter(after), **arguments)
     if how == "replay":
-        again = campaigns.replay(folder.root, tmp_path / "again", **arguments)
+        again = verbs.replay(folder.root, tmp_path / "again", **arguments)
     else:
-        again = campaigns.resume(tmp_path / "again", **arguments)
+        again = verbs.resume(tmp_path / "again", **arguments)
     assert rows(again.folder) == rows(folder)
     assert max(Counter(trained).values()) == 1
 
@@ -397,27 +397,27 @@ def test_what_cannot_be_replayed_is_refused(plan, tmp_path, trained):
     with pytest.raises(DeathError):
         run(at(plan, Jumbled(2)), folder, DieAfter(6))
     with pytest.raises(CampaignError, match="not finished"):
-        campaigns.replay(folder.root, tmp_path / "again")
+        verbs.replay(folder.root, tmp_path / "again")
     run(at(plan, Jumbled(2)), folder)
     with pytest.raises(CampaignError, match="this one"):
-        campaigns.replay(folder.root, folder.root)
+        verbs.replay(folder.root, folder.root)
     run(at(plan, ONE), other)
     with pytest.raises(CampaignError, match="a search of its own"):
-        campaigns.replay(folder.root, other.root)
+        verbs.replay(folder.root, other.root)
     with pytest.raises(CampaignError, match=r"another campaign: campaign\.seed"):
-        campaigns.replay(folder.root, tmp_path / "again", overrides=["campaign.seed=8"])
-    again = campaigns.replay(folder.root, tmp_path / "again", overrides=["campaign.evaluator.workers=1"])
+        verbs.replay(folder.root, tmp_path / "again", overrides=["campaign.seed=8"])
+    again = verbs.replay(folder.root, tmp_path / "again", overrides=["campaign.evaluator.workers=1"])
     order = json.loads(again.folder.order.read_text())
     for damage in ("{", json.dumps({"asks": [], "tells": [4]}), json.dumps(order | {"tells": []})):
         again.folder.order.write_text(damage)
         with pytest.raises(CampaignError, match="cannot go on"):
-            campaigns.resume(again.folder.root)
+            verbs.resume(again.folder.root)
 
 
 def test_a_generational_campaign_is_replayed_too(tiny, tmp_path, trained):
     overrides = ["campaign.name=tiny", "campaign.evaluator=jumbled"]
     source = moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
-    again = campaigns.replay(source.folder.root, tmp_path / "again")
+    again = verbs.replay(source.folder.root, tmp_path / "again")
     assert again.folder.front.read_text() == source.folder.front.read_text()
     assert len(trained) == 16
     assert not again.folder.order.exists()
@@ -485,6 +485,6 @@ def test_two_workers_on_ray_are_replayed_in_this_process(tiny, tmp_path):
     ]
     source = moosearch.search(tiny(), out=tmp_path / "c", overrides=two)
     assert [ask.after for ask in order_of(source.folder).asks] == [0, *range(7)]
-    again = campaigns.replay(source.folder.root, tmp_path / "again", overrides=["campaign.evaluator=serial"])
+    again = verbs.replay(source.folder.root, tmp_path / "again", overrides=["campaign.evaluator=serial"])
     assert rows(again.folder) == rows(source.folder)
     assert again.folder.front.read_text() == source.folder.front.read_text()

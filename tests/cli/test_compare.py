@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.comparison import compare
 from moosearch.campaign.comparison_tables import Measured
 from moosearch.cli.compare import _tables

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.cli.tables import doubts
 from moosearch.errors import SpecError
 from moosearch.pareto import Front

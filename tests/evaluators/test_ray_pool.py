@@ -9,7 +9,7 @@ import time
 import pytest
 
 import moosearch
-from moosearch.campaign.campaign import confirm
+from moosearch.api.verbs import confirm
 from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError
 from moosearch.evaluators import Resources, Work, ray_pool

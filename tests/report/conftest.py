@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from chromium import MISSING, Browser
 from synthetic import HOSTILE, REFERENCE, synthetic
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.report.campaign_page import campaign_page
 
 

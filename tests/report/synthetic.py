@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from made_up import write_log
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation, ObjectiveInfo

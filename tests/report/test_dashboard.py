@@ -19,7 +19,7 @@ import optuna
 import pytest
 
 import moosearch
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.confirmed import Confirmation
 from moosearch.errors import CampaignError
 from moosearch.report import dashboard

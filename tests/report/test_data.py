@@ -5,7 +5,7 @@ import math
 import pytest
 from synthetic import HOSTILE, PLAIN, REFERENCE, evaluations, space, synthetic
 
-from moosearch.campaign.campaign import Campaign
+from moosearch.api.campaign import Campaign
 from moosearch.campaign.status import read_status
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto import Front

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moosearch.wording import counted
+from moosearch.text import counted
 
 PACKAGE = Path(__file__).resolve().parents[1] / "moosearch"
 NOUNS = (
@@ -38,4 +38,4 @@ def test_no_text_puts_a_number_before_a_plural():
         for line in path.read_text().splitlines()
         if PLURAL.search(line) and not any(text in line for text in MORE_THAN_ONE)
     }
-    assert not found, "use moosearch.wording.counted"
+    assert not found, "use moosearch.text.counted"

@@ -1,0 +1,1 @@
+"""The verbs, and the campaign that a user holds."""

@@ -1,0 +1,269 @@
+"""Launch: search, go on, train one recipe, repeat a search, confirm a front."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moosearch.api.campaign import Campaign
+from moosearch.campaign import confirm as confirming
+from moosearch.campaign.confirmed import read_plan
+from moosearch.campaign.difference import difference
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.observer import Observer
+from moosearch.campaign.order import Order
+from moosearch.campaign.plan import Plan, make_plan
+from moosearch.campaign.recipe import single
+from moosearch.campaign.recovery import repair_log, restore_files
+from moosearch.campaign.run import run
+from moosearch.campaign.stop import Stop
+from moosearch.campaign.warm_start import warm_start as translate
+from moosearch.errors import CampaignError, Place
+from moosearch.space.files import Document, load, override
+from moosearch.space.shipped import load_space
+
+
+def search(
+    space: Path | str | Mapping[str, Any],
+    *,
+    out: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    warm_start: Path | str | Sequence[Path | str] = (),
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Campaign:
+    """Launch a campaign, or go on with it where the folder holds the same one.
+
+    Args:
+        space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
+        out: The campaign's folder; ``results/<name>`` by default.
+        overrides: Assignments such as ``campaign.budget.population=8``.
+        warm_start: Folder of another campaign, or several, whose fronts are the first individuals, after the
+            file's own ones: their genomes, not their weights. See `moosearch.campaign.warm_start`.
+        observer: A `moosearch.campaign.observer.Observer` that is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The finished campaign.
+
+    Raises:
+        SpecError: The search space is wrong.
+        CampaignError: The folder holds another campaign, or one that is running.
+    """
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load_space(space)
+    document = override(document, overrides)
+    plan = make_plan(document)
+    sources = [warm_start] if isinstance(warm_start, str | Path) else warm_start
+    if sources:
+        plan = _warmed(plan, sources, observer)
+    folder = CampaignFolder(out or Path("results") / plan.campaign.name)
+    repair_log(folder, observer)
+    restore_files(folder, observer)
+    if folder.spec.exists():
+        old = make_plan(load(folder.spec))
+        if not document.data["campaign"].get("reference_point"):
+            plan = plan.with_reference_of(old)  # a latency's was measured, and would not come out the same
+        change = difference(old.identity(), plan.identity())
+        if change:
+            longer = " (and --generations N, if that is all)" if "budget.generations" in change else ""
+            raise CampaignError(
+                f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
+                f"or go on with that one by `moosearch resume {folder.root}`{longer}."
+            )
+    return _run(plan, folder, observer, stop)
+
+
+def train(
+    space: Path | str | Mapping[str, Any],
+    *,
+    assignments: Sequence[str] = (),
+    out: Path | str | None = None,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Campaign:
+    """Train one recipe of a search space outside a search: a campaign of a single candidate, in this process.
+
+    Args:
+        space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
+        assignments: ``GENE=VALUE``; see `moosearch.campaign.recipe.single`.
+        out: The folder; ``results/<name>-<id>`` by default.
+        observer: A `moosearch.campaign.observer.Observer` that is told of every epoch.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The campaign with its one candidate, whose weights are kept.
+
+    Raises:
+        SpecError: The search space or a value is wrong.
+    """
+    document = Document(dict(space), Place()) if isinstance(space, Mapping) else load_space(space)
+    return search(single(document, assignments).data, out=out, observer=observer, stop=stop)
+
+
+def resume(
+    folder: Path | str,
+    *,
+    generations: int | None = None,
+    overrides: Sequence[str] = (),
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Campaign:
+    """Go on with a campaign that was interrupted, or is to be longer; nothing is evaluated twice.
+
+    A campaign of N generations that is extended to M is the one that was started with M: the same candidates,
+    in the same order, with the same results. (A steady-state search with several workers depends on the order
+    in which candidates end, and its workers ran idle at the old end.)
+
+    Args:
+        folder: The campaign's folder.
+        generations: How many there shall be in all; at least as many as were begun.
+        overrides: Assignments to ``campaign.evaluator``, ``campaign.resources``, ``campaign.limits``,
+            ``campaign.trackers``, ``campaign.keep`` or ``campaign.budget.generations``; anything else would
+            make it another campaign.
+        observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The finished campaign.
+
+    Raises:
+        CampaignError: There is no campaign in the folder, it is running, or it cannot have so many
+            generations.
+    """
+    files = CampaignFolder(folder)
+    repair_log(files, observer)
+    restore_files(files, observer)
+    if not files.spec.is_file():
+        raise CampaignError(
+            f"{files.root}: no campaign here, `{files.spec.name}` is missing. "
+            "Start one with `moosearch search FILE`."
+        )
+    document = load(files.spec)
+    if generations is not None:
+        overrides = [*overrides, f"campaign.budget.generations={generations}"]
+    plan = make_plan(override(document, overrides))
+    if overrides:
+        # The number of generations alone may change: `run` sees to it.
+        number = f"campaign.budget.generations={plan.campaign.budget.generations}"
+        change = difference(make_plan(override(document, [number])).identity(), plan.identity())
+        if change:
+            raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
+    return _run(plan, files, observer, stop)
+
+
+def replay(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Campaign:
+    """Train all candidates of a finished campaign again, in a folder of their own.
+
+    A steady-state search depends on the order in which its candidates were done; here it is told of them in
+    the order of then, wherever and however many at a time they are trained now, and asks for the same ones.
+    It goes on where it was interrupted, and is not confirmed.
+
+    Args:
+        folder: The campaign's folder.
+        out: The folder of the new one.
+        overrides: Assignments as `resume` takes them.
+        observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The new campaign; its front is that of the other one.
+
+    Raises:
+        CampaignError: There is no finished campaign in the folder, the new folder holds something else, or
+            candidates came out so differently that others would be asked for.
+    """
+    source, files = Campaign(folder), CampaignFolder(out)
+    if not source.finished:
+        raise CampaignError(
+            f"{source.folder.root}: is not finished, there is no whole search to repeat. "
+            f"Finish it with `moosearch resume {source.folder.root}`."
+        )
+    document = load(source.folder.spec)
+    document.data["campaign"]["storage"] = ""  # a database would have two studies of one name
+    plan = make_plan(override(document, overrides))
+    there = load(files.spec) if files.spec.exists() else document
+    change = difference(make_plan(there).identity(), plan.identity())
+    if change or files.root.resolve() == source.folder.root.resolve():
+        raise CampaignError(f"{files.root}: that would be another campaign: {change or 'this one'}.")
+    population = plan.campaign.budget.population
+    order = Order.of(source.evaluations, population) if plan.campaign.algorithm.steady else None
+    run(plan, files, observer, stop, order)
+    return Campaign(out)
+
+
+def confirm(
+    folder: Path | str,
+    *,
+    rules: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    anew: bool = False,
+    observer: Observer | None = None,
+    stop: Stop | None = None,
+) -> Campaign:
+    """Train the recipes of a campaign's front again with fresh seeds, and judge them on test images.
+
+    It goes on where it was interrupted; see `moosearch.campaign.confirm`.
+
+    Args:
+        folder: The campaign's folder.
+        rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids; if not given, those that the
+            confirmation was begun with, or else the front.
+        overrides: Assignments to ``campaign.confirmation``, ``campaign.evaluator`` or
+            ``campaign.resources.gpus``.
+        anew: Whether to throw away a confirmation that is there.
+        observer: Is told what happens.
+        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+
+    Returns:
+        The campaign.
+
+    Raises:
+        CampaignError: There is no campaign in the folder, it is running, or its confirmation was begun with
+            other settings.
+        SpecError: A setting is wrong.
+    """
+    files = CampaignFolder(folder)
+    restore_files(files, observer, confirmation=not anew)
+    files = CampaignFolder.existing(folder)
+    plan = confirming.planned(files, overrides, anew=anew)
+    confirming.confirm(plan, files, rules, anew=anew, observer=observer, stop=stop)
+    return Campaign(folder)
+
+
+def _run(plan: Plan, folder: CampaignFolder, observer: Observer | None, stop: Stop | None) -> Campaign:
+    folder.check_writable()
+    at_end = plan.campaign.confirmation.at_end
+    if at_end:
+        confirming.check(plan)
+    run(plan, folder, observer, stop)
+    campaign = Campaign(folder.root)
+    if at_end and campaign.front.members:
+        # What was begun is brought to its end too: a campaign that was extended may have another front.
+        begun = read_plan(folder)
+        rules = ["front", *(begun["members"] if begun else ())]
+        confirming.confirm(plan, folder, rules, observer=observer, stop=stop)
+    return campaign
+
+
+def _warmed(plan: Plan, sources: Sequence[Path | str], observer: Observer | None) -> Plan:
+    """Return a plan that begins with the fronts of other campaigns, and tell what was taken over."""
+    for number, source in enumerate(sources):
+        free = plan.campaign.budget.population - len(plan.campaign.initial)
+        share = free // (len(sources) - number)
+        if share < 1:
+            raise CampaignError(
+                f"{source}: no room for a warm start from {len(sources)} "
+                f"campaign{'s' if len(sources) > 1 else ''}: campaign.budget.population is "
+                f"{plan.campaign.budget.population}, of which recipes take {len(plan.campaign.initial)}."
+            )
+        warm = translate(plan.space, source, share)
+        plan = plan.beginning_with([*plan.campaign.initial, *warm.recipes])
+        if observer is not None:
+            observer.warm_started(warm.lines())
+    return plan
