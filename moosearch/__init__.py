@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moosearch.analysis.accuracy import evaluate
     from moosearch.api.campaign import Campaign
     from moosearch.api.verbs import confirm, resume, search, train
-    from moosearch.campaign.evaluation import evaluate
     from moosearch.export import load_export
     from moosearch.pareto import Front
 
@@ -22,7 +22,7 @@ _HOMES = {
     "Campaign": "moosearch.api.campaign",
     "Front": "moosearch.pareto",
     "confirm": "moosearch.api.verbs",
-    "evaluate": "moosearch.campaign.evaluation",
+    "evaluate": "moosearch.analysis.accuracy",
     "load_export": "moosearch.export",
     "resume": "moosearch.api.verbs",
     "search": "moosearch.api.verbs",

@@ -1,119 +1,145 @@
-"""Who may import whom: packages import from lower layers alone, and heavy libraries have owners."""
+"""Who may import whom: rooms import from lower floors, in no circles, and heavy libraries have owners."""
 
 import ast
+import re
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "moosearch"
+LARGEST_FILE, LARGEST_SHARE = 550, 0.15
+"""Lines of a file, and a room's share of all lines."""
+FLOOR = {
+    room: int(number)
+    for number, rooms in re.findall(r"^ ?(\d+)  (\w+(?: \w+)*)", (PACKAGE / "README.md").read_text(), re.M)
+    for room in rooms.split()
+}
+"""The floor of every room, as the package's README draws it."""
 
-LAYER = {
-    "errors": 0,
-    "evaluation": 0,
-    "extras": 0,
-    "seeding": 0,
-    "registry": 0,
-    "wording": 0,
-    "space": 1,
-    "pareto": 1,
-    "algorithms": 2,
-    "data": 2,
-    "models": 3,
-    "attacks": 4,
-    "losses": 4,
-    "judging": 5,
-    "verify": 5,
-    "training": 6,
-    "evaluators": 7,
-    "campaign": 8,
-    "export": 9,
-    "report": 9,
-    "__init__": 10,
-    "cli": 10,
-    "__main__": 11,
+NETWORKS = {
+    "models",
+    "attacks",
+    "losses",
+    "judging",
+    "verify",
+    "training",
+    "evaluators",
+    "analysis",
+    "export",
 }
 OWNERS = {
-    "torch": {
-        "seeding",
-        "data",
-        "models",
-        "attacks",
-        "losses",
-        "judging",
-        "verify",
-        "training",
-        "evaluators",
-        "campaign",
-        "export",
-    },
+    "torch": {"seeding", "data", "plan", "run", "trackers", *NETWORKS},
     "torchvision": {"data", "models"},
     "pymoo": {"algorithms", "pareto"},
     "moocore": {"pareto"},
-    "optuna": {"campaign"},
+    "optuna": {"campaign", "analysis", "report"},
     "ray": {"evaluators"},
-    "matplotlib": {"campaign"},
+    "matplotlib": {"report/plots"},
     "plotly": {"report"},
     "optuna_dashboard": {"report"},
     "yaml": {"space"},
     "typer": {"cli"},
+    "rich": {"cli"},
     "onnxruntime": {"export"},
-    "mlflow": {"campaign"},
-    "tensorboard": {"campaign"},
+    "mlflow": {"trackers"},
+    "tensorboard": {"trackers"},
     "sqlalchemy": {"campaign"},
     "foolbox": {"attacks"},
     "pyautoattack": {"attacks"},
-    "scipy": {"judging", "pareto", "verify", "campaign"},
+    "scipy": {"judging", "pareto", "verify", "analysis"},
     "highspy": {"verify"},
 }
 
 
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(name):
+    return name.split(".")[1] if "." in name else "__init__"
+
+
 def imports(path):
-    """Every module that a file imports, with whether it is imported when the file is."""
-    tree = ast.parse(path.read_text())
-    inner = {
-        node
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
-    typing_only = {
-        node
-        for test in ast.walk(tree)
+    """Every module that a file imports, inside functions and for type checkers too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            modules = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from {name if name in FILES else node.module for name in modules}
+
+
+def typing_only(path):
+    """What a file imports for type checkers alone."""
+    return {
+        name
+        for test in ast.walk(ast.parse(path.read_text()))
         if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.dump(test.test)
         for node in ast.walk(test)
+        if isinstance(node, ast.ImportFrom)
+        for name in [node.module]
     }
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            yield name, node not in inner and node not in typing_only
 
 
 def test_imports_go_down():
+    offenders = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for file, path in FILES.items()
+        for name in imports(path)
+        if name.split(".")[0] == "moosearch"
+        and room_of(name) != room_of(file)
+        and FLOOR[room_of(name)] >= FLOOR[room_of(file)]
+    ]
+    assert not offenders
+
+
+def test_heavy_libraries_are_imported_by_their_owners_alone():
     offenders = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for name, at_import in imports(path):
-            room, *inner = name.split(".")
-            if room == "moosearch" and inner and at_import and inner[0] != own:
-                # Neighbors may use each other on the ground floor alone.
-                allowed = LAYER[inner[0]] < LAYER[own] or LAYER[inner[0]] == LAYER[own] == 0
-            else:
-                allowed = own in OWNERS.get(room, {own})
-            if not allowed:
+    for path in FILES.values():
+        own = path.relative_to(PACKAGE).as_posix().removesuffix(".py")
+        for name in set(imports(path)) - typing_only(path):
+            owners = OWNERS.get(name.split(".")[0])
+            if owners is not None and not any(f"{own}/".startswith(f"{owner}/") for owner in owners):
                 offenders.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert not offenders
 
 
-def test_every_package_is_listed():
+def test_no_room_has_a_circle():
+    circles = []
+    for room in FLOOR:
+        within = {
+            file: {name for name in imports(path) if name in FILES and room_of(name) == room and name != file}
+            for file, path in FILES.items()
+            if room_of(file) == room
+        }
+        try:
+            TopologicalSorter(within).prepare()
+        except CycleError as error:
+            circles.append(" -> ".join(error.args[1]))
+    assert not circles
+
+
+def test_no_room_and_no_file_is_too_large():
+    lines = {file: len(path.read_text().splitlines()) for file, path in FILES.items()}
+    rooms = defaultdict(int)
+    for file, count in lines.items():
+        rooms[room_of(file)] += count
+    assert {file: count for file, count in lines.items() if count > LARGEST_FILE} == {}
+    limit = LARGEST_SHARE * sum(lines.values())
+    assert {room: count for room, count in rooms.items() if count > limit} == {}
+
+
+def test_every_room_has_a_floor():
     found = {
         p.name.removesuffix(".py")
         for p in PACKAGE.iterdir()
         if p.suffix == ".py" or (p / "__init__.py").exists()
     }
-    assert found == LAYER.keys()
+    assert found == FLOOR.keys()
 
 
 def test_configuration_is_in_one_file():

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.campaign.plan import make_plan
 from moosearch.errors import Place
+from moosearch.plan.plan import make_plan
 from moosearch.space.files import Document, dump, load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ class Campaign(campaign.Campaign):
 
     def plot(self, folder: Path | str | None = None) -> list[Path]:
         """Draw the front and the hypervolume; return the PNG files (PDFs stand beside them)."""
-        from moosearch.campaign import plots
+        from moosearch.report.plots import front as plots
 
         target = Path(folder or self.folder.plots)
         return plots.save(target, self.evaluations, self.header, self.confirmation)
@@ -39,7 +39,8 @@ class Campaign(campaign.Campaign):
         Raises:
             SpecError: No objective is called so, there is but one, or the front is empty.
         """
-        from moosearch.campaign import figures, plots
+        from moosearch.report.plots import front as plots
+        from moosearch.report.plots import style as figures
 
         axes = figures.given_or_current(ax)
         plots.front_on(axes, self.evaluations, self.header.objectives, self.confirmation, x=x, y=y)
@@ -54,7 +55,8 @@ class Campaign(campaign.Campaign):
         Returns:
             The axis.
         """
-        from moosearch.campaign import figures, plots
+        from moosearch.report.plots import front as plots
+        from moosearch.report.plots import style as figures
 
         axes = figures.given_or_current(ax)
         plots.hypervolume_on(axes, self.evaluations, self.header)

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.api.campaign import Campaign
-from moosearch.campaign import confirm as confirming
-from moosearch.campaign.confirmed import read_plan
+from moosearch.campaign.confirmation import read_plan
 from moosearch.campaign.difference import difference
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.order import Order
-from moosearch.campaign.plan import Plan, make_plan
-from moosearch.campaign.recipe import single
-from moosearch.campaign.recovery import repair_log, restore_files
-from moosearch.campaign.run import run
-from moosearch.campaign.stop import Stop
-from moosearch.campaign.warm_start import warm_start as translate
 from moosearch.errors import CampaignError, Place
+from moosearch.plan.plan import Plan, make_plan
+from moosearch.plan.single import single
+from moosearch.run import confirm as confirming
+from moosearch.run.recovery import repair_log, restore_files
+from moosearch.run.run import run
+from moosearch.run.stop import Stop
+from moosearch.run.warm_start import warm_start as translate
 from moosearch.space.files import Document, load, override
 from moosearch.space.shipped import load_space
 
@@ -38,9 +38,9 @@ def search(
         out: The campaign's folder; ``results/<name>`` by default.
         overrides: Assignments such as ``campaign.budget.population=8``.
         warm_start: Folder of another campaign, or several, whose fronts are the first individuals, after the
-            file's own ones: their genomes, not their weights. See `moosearch.campaign.warm_start`.
+            file's own ones: their genomes, not their weights. See `moosearch.run.warm_start`.
         observer: A `moosearch.campaign.observer.Observer` that is told what happens.
-        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+        stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
         The finished campaign.
@@ -84,10 +84,10 @@ def train(
 
     Args:
         space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
-        assignments: ``GENE=VALUE``; see `moosearch.campaign.recipe.single`.
+        assignments: ``GENE=VALUE``; see `moosearch.plan.single.single`.
         out: The folder; ``results/<name>-<id>`` by default.
         observer: A `moosearch.campaign.observer.Observer` that is told of every epoch.
-        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+        stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
         The campaign with its one candidate, whose weights are kept.
@@ -120,7 +120,7 @@ def resume(
             ``campaign.trackers``, ``campaign.keep`` or ``campaign.budget.generations``; anything else would
             make it another campaign.
         observer: Is told what happens.
-        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+        stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
         The finished campaign.
@@ -169,7 +169,7 @@ def replay(
         out: The folder of the new one.
         overrides: Assignments as `resume` takes them.
         observer: Is told what happens.
-        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+        stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
         The new campaign; its front is that of the other one.
@@ -208,7 +208,7 @@ def confirm(
 ) -> Campaign:
     """Train the recipes of a campaign's front again with fresh seeds, and judge them on test images.
 
-    It goes on where it was interrupted; see `moosearch.campaign.confirm`.
+    It goes on where it was interrupted; see `moosearch.run.confirm`.
 
     Args:
         folder: The campaign's folder.
@@ -218,7 +218,7 @@ def confirm(
             ``campaign.resources.gpus``.
         anew: Whether to throw away a confirmation that is there.
         observer: Is told what happens.
-        stop: A `moosearch.campaign.stop.Stop`: the wish to stop.
+        stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
         The campaign.

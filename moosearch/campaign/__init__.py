@@ -1,1 +1,1 @@
-"""The whole run: plan, folder, log, loop, tables, plots, export."""
+"""The record of a campaign on disk: log, study, tables, confirmation. Imports neither torch nor Ray."""

@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moosearch.campaign.confirmed import Confirmation, read_plan
+from moosearch.campaign.confirmation import Confirmation, read_plan
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.campaign.record import Record

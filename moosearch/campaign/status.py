@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.confirmation import Confirmation
 from moosearch.campaign.folder import CampaignFolder, Holder
 from moosearch.campaign.now import Now, RunningJob, read_now
 from moosearch.campaign.record import Entry

@@ -181,6 +181,9 @@ STRANGE = (
 )
 """What libraries raise where a database is not as they wrote it."""
 
+UNWRITABLE = (OSError, SQLAlchemyError)
+"""What is raised where a file or a database cannot be written."""
+
 _PREVENTED = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.confirmation import Confirmation
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation, HasObjectives

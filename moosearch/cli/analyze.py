@@ -61,7 +61,7 @@ def analyze_perturbations(
     ] = 0,
 ) -> None:
     """Inter-class variance, and how diverse a trained candidate's perturbations are: degrees."""
-    from moosearch.campaign import analysis
+    from moosearch.analysis import diversity as analysis
 
     angles, variance = analysis.perturbations(folder, pick, most=images, most_training=training_images)
     out.print(frame_table(angles))
@@ -79,7 +79,7 @@ def analyze_classes(
     csv: CsvOption = False,
 ) -> None:
     """Inter-class variance of a dataset: mean distance of images of different classes, pixels in [0, 1]."""
-    from moosearch.campaign import analysis
+    from moosearch.analysis import diversity as analysis
     from moosearch.space.files import load, override
 
     variance = analysis.classes(override(load(file), assignments or []), most=images)
@@ -97,7 +97,7 @@ def analyze_tasks(
     images: Annotated[int, typer.Option("--images", help="Training images; 0 for all.", min=0)] = 0,
 ) -> None:
     """Define an auxiliary task by the similarity of classes; prints it as a search space file takes it."""
-    from moosearch.campaign import analysis
+    from moosearch.analysis import diversity as analysis
     from moosearch.registry import to_tree
     from moosearch.space.files import dump, load, override
 
@@ -130,7 +130,9 @@ def analyze_robustness(
     to: ToOption = None,
 ) -> None:
     """Curves of robust accuracy against the radius and against the number of steps: plot and CSV."""
-    from moosearch.campaign import figures, robustness, robustness_plots
+    from moosearch.analysis import robustness
+    from moosearch.report.plots import robustness as robustness_plots
+    from moosearch.report.plots import style as figures
 
     chosen = () if radii is None else robustness.radii_of(radii)
     numbers = robustness.steps_of(steps)
@@ -158,7 +160,9 @@ def analyze_gallery(
     to: ToOption = None,
 ) -> None:
     """Images as they are, perturbed, and their difference, with predictions: some fooled, some withstood."""
-    from moosearch.campaign import figures, robustness, robustness_plots
+    from moosearch.analysis import robustness
+    from moosearch.report.plots import robustness as robustness_plots
+    from moosearch.report.plots import style as figures
 
     for case in _cases(
         folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=robustness.POOL
@@ -182,7 +186,9 @@ def analyze_alignment(
     to: ToOption = None,
 ) -> None:
     """Heat map of the similarity of natural and adversarial features (Hotegni & Peitz 2024, figure 3)."""
-    from moosearch.campaign import figures, robustness, robustness_plots
+    from moosearch.analysis import robustness
+    from moosearch.report.plots import robustness as robustness_plots
+    from moosearch.report.plots import style as figures
 
     cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
     with measuring() as bar:
@@ -206,8 +212,9 @@ def analyze_genes(
     to: ToOption = None,
 ) -> None:
     """Which genes matter for which objective, which make no difference, and what the front has of each."""
+    from moosearch.analysis import gene_findings, importance
     from moosearch.api.campaign import Campaign
-    from moosearch.campaign import gene_findings, gene_plots, importance
+    from moosearch.report.plots import genes as gene_plots
 
     check_one_format(csv=csv, as_json=as_json)
     campaign = Campaign(folder)
@@ -254,7 +261,7 @@ def _importance_table(found: Any) -> Table:
 
 
 def _cases(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
-    from moosearch.campaign import robustness
+    from moosearch.analysis import robustness
 
     return robustness.cases(folder, pick or ["knee"], attack=attack or robustness.PGD50, **given)
 

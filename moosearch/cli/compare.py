@@ -53,8 +53,8 @@ def compare(
 
     Campaigns whose settings differ in the seed alone form a group; differences between groups are tested.
     """
-    from moosearch.campaign import comparison
-    from moosearch.campaign.comparison_tables import Measured
+    from moosearch.analysis import comparison
+    from moosearch.analysis.comparison_tables import Measured
     from moosearch.campaign.tables import records
 
     check_one_format(csv=csv, as_json=as_json)
@@ -72,7 +72,7 @@ def compare(
         for note in measured.notes:
             out.print(f"- {note}", soft_wrap=True)
     if to is not None:
-        from moosearch.campaign import comparison_plots
+        from moosearch.report.plots import comparison as comparison_plots
 
         for path in comparison_plots.save(to, measured):
             err.print(f"written to {path}, with a PDF beside it", soft_wrap=True)

@@ -64,7 +64,7 @@ def confirm(
     given = overrides(exam, evaluator, workers, ray_address)
     with interruptible("confirm", folder=folder) as stop:
         from moosearch.api.verbs import confirm as launch
-        from moosearch.campaign.progress import TerminalProgress
+        from moosearch.cli.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
             campaign = launch(

@@ -69,7 +69,9 @@ def detect(
     ] = None,
 ) -> None:
     """Detect adversarial images by feature squeezing, and attack the detector too (Xu et al. 2018)."""
-    from moosearch.campaign import detection, detection_plots, figures
+    from moosearch.analysis import detection
+    from moosearch.report.plots import detection as detection_plots
+    from moosearch.report.plots import style as figures
 
     check_one_format(csv=csv, as_json=as_json)
     with ended_early(folder), measuring() as bar:

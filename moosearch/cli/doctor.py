@@ -36,8 +36,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check whether a campaign can run here, and say what to do; 0 if nothing failed, else 1."""
-    from moosearch.campaign.doctor import examine
     from moosearch.campaign.log import dumps
+    from moosearch.run.doctor import examine
 
     space = None
     if folder is not None and _is_space(folder):

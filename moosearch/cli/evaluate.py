@@ -61,7 +61,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy under each attack and under the worst of them, of candidates or of an exported model."""
-    from moosearch.campaign import evaluation
+    from moosearch.analysis import accuracy as evaluation
 
     check_one_format(csv=csv, as_json=as_json)
     with ended_early(folder), measuring() as bar:

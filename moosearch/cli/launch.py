@@ -49,7 +49,7 @@ def search(
     given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume") as stop:
         from moosearch.api.verbs import search as launch
-        from moosearch.campaign.progress import TerminalProgress
+        from moosearch.cli.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
             campaign = launch(
@@ -86,7 +86,7 @@ def resume(
     given = overrides(assignments, evaluator, workers, ray_address)
     with interruptible("resume", folder=folder) as stop:
         from moosearch.api.verbs import resume as go_on
-        from moosearch.campaign.progress import TerminalProgress
+        from moosearch.cli.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
             campaign = go_on(folder, generations=generations, overrides=given, observer=progress, stop=stop)
@@ -109,7 +109,7 @@ def train(
     """Train one recipe outside a search; genes not chosen take their first option or middle value."""
     with interruptible("resume") as stop:
         from moosearch.api.verbs import train as launch
-        from moosearch.campaign.progress import TrainingProgress
+        from moosearch.cli.progress import TrainingProgress
 
         campaign = launch(
             file, assignments=assignments or [], out=to, observer=TrainingProgress(out), stop=stop

@@ -36,7 +36,7 @@ def replay(
     with interruptible("replay", folder, "--out") as stop:
         from moosearch.api.campaign import Campaign
         from moosearch.api.verbs import replay as train_again
-        from moosearch.campaign.progress import TerminalProgress
+        from moosearch.cli.progress import TerminalProgress
 
         with TerminalProgress(out, stop) as progress:
             again = train_again(folder, to, overrides=given, observer=progress, stop=stop)

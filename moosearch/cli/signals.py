@@ -11,9 +11,9 @@ from types import FrameType
 
 import typer
 
-from moosearch.campaign.stop import Stop
 from moosearch.cli.app import err
 from moosearch.errors import Stopped
+from moosearch.run.stop import Stop
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 if hasattr(signal, "SIGHUP"):

@@ -26,8 +26,8 @@ def validate(
 ) -> None:
     """Check a search space file as a whole, without starting anything."""
     with without_collector():
-        from moosearch.campaign.plan import make_plan
-        from moosearch.campaign.schema import json_schema
+        from moosearch.plan.plan import make_plan
+        from moosearch.plan.schema import json_schema
         from moosearch.space.files import load, override
         from moosearch.text import value_text
 
@@ -71,7 +71,7 @@ def list_names(
     ] = None,
 ) -> None:
     """Say what can be named in a search space file, with parameters and defaults; shipped spaces too."""
-    from moosearch.campaign import catalog
+    from moosearch.plan import catalog
 
     plugins = catalog.registered(imports, Place(shown=("--import",))) if imports else catalog.read()
     kinds = [*plugins, SPACES]

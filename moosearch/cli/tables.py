@@ -141,7 +141,7 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
         confirmation: What was confirmed.
         shown: Ids of the members to speak of; all if not given.
     """
-    from moosearch.campaign.confirmed import BLIND, ILLUSORY
+    from moosearch.campaign.confirmation import BLIND, ILLUSORY
 
     lines: list[str] = []
     explanations: dict[str, str] = {}

@@ -89,7 +89,7 @@ def verify(
 
     With --layered, maximal robust neighborhoods of images of two objects: heat maps, sizes, queries, times.
     """
-    from moosearch.campaign.certification import certification
+    from moosearch.analysis.certification import certification
     from moosearch.registry import build
     from moosearch.verify import Effort
 
@@ -136,8 +136,9 @@ def _layered(
     workers: int,
     as_json: bool,
 ) -> None:
-    from moosearch.campaign import neighborhood_plots, neighborhoods
+    from moosearch.analysis import neighborhoods
     from moosearch.registry import build
+    from moosearch.report.plots import neighborhoods as neighborhood_plots
     from moosearch.verify.layered import Approach
 
     approach = build(Approach, given)
@@ -176,7 +177,7 @@ def _headline(found: Any) -> str:
 
 def _answers(found: Any) -> Table:
     """Return queries and times by what answered them."""
-    from moosearch.campaign.neighborhoods import KINDS
+    from moosearch.analysis.neighborhoods import KINDS
 
     told = found.summary()
     table = Table(box=box.SIMPLE)

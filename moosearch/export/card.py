@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moosearch.campaign.confirmed import ILLUSORY
+from moosearch.campaign.confirmation import ILLUSORY
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
 from moosearch.text import counted, escape_markdown

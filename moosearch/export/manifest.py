@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
-from moosearch.campaign.spec import CampaignSpec
 from moosearch.evaluation import Evaluation
 from moosearch.export.files import FORMAT
 from moosearch.judging.record import attack_tree, wilson
 from moosearch.models import count_flops, count_parameters
+from moosearch.plan.spec import CampaignSpec
 from moosearch.provenance import versions
 from moosearch.registry import to_tree
 from moosearch.training import CandidateSpec, key_of

@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.header import Header
-from moosearch.campaign.plan import campaign_spec
-from moosearch.campaign.spec import Budget, CampaignSpec
-from moosearch.campaign.weights import load_network
 from moosearch.data import Splits
 from moosearch.errors import ExportError, SpecError, nearest
 from moosearch.evaluation import Evaluation
@@ -39,11 +36,14 @@ from moosearch.export.programs import write_programs
 from moosearch.export.session import Session
 from moosearch.judging.measure import correct_clean, fraction
 from moosearch.models import RobustNet
+from moosearch.plan.plan import campaign_spec
+from moosearch.plan.spec import Budget, CampaignSpec
 from moosearch.registry import build, to_tree
 from moosearch.seeding import derive_seed
 from moosearch.space.files import dump, load
 from moosearch.training import CandidateSpec, key_of
 from moosearch.training.objectives import CleanAccuracy
+from moosearch.training.weights import load_network
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that an exported program may show."""

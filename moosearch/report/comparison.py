@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from moosearch.campaign.comparison_tables import SHARES, Measured, bands, natural
-from moosearch.campaign.figures import axis_label
+from moosearch.analysis.comparison_tables import SHARES, Measured, bands, natural
 from moosearch.campaign.tables import plain
 from moosearch.evaluation import ObjectiveInfo
 from moosearch.pareto.attainment import staircase
 from moosearch.pareto.dominance import Array
 from moosearch.report.page import Section, document, escape, table
+from moosearch.report.plots.style import axis_label
 from moosearch.text import counted
 
 MARGIN = 0.02

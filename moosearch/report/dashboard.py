@@ -19,12 +19,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.folder import CampaignFolder, is_id
-from moosearch.campaign.mirror import Pictures, mirror
 from moosearch.campaign.status import read_status
 from moosearch.errors import CampaignError, MooSearchError
 from moosearch.extras import require
 from moosearch.report.campaign_page import campaign_page
 from moosearch.report.data import settings, space_genes
+from moosearch.report.mirror import Pictures, mirror
 from moosearch.report.notes import campaign_note, candidate_notes
 
 if TYPE_CHECKING:

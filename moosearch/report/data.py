@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmed import ILLUSORY, Confirmation
+from moosearch.campaign.confirmation import ILLUSORY, Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.campaign.passwords import masked, masked_text
@@ -265,8 +265,8 @@ def importance(
         there is none); ``believed`` by objective; ``findings``, what can be told from noise, in sentences;
         ``notes``.
     """
-    from moosearch.campaign.gene_findings import gene_findings
-    from moosearch.campaign.importance import FEWEST, gene_importances
+    from moosearch.analysis.gene_findings import gene_findings
+    from moosearch.analysis.importance import FEWEST, gene_importances
 
     if 2 * sum(e.status == "complete" for e in evaluations) < FEWEST:
         return None

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmed import ILLUSORY, Member
-from moosearch.campaign.initial import FROM, without_origin
+from moosearch.campaign.confirmation import ILLUSORY, Member
 from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
 from moosearch.evaluation import Evaluation
 from moosearch.pareto import Front, to_losses
+from moosearch.plan.recipes import FROM, without_origin
 from moosearch.space.files import load
 from moosearch.text import alike_text, counted, escape_markdown, spread_text, value_text
 

@@ -61,7 +61,7 @@ FAULTS = {
         "tests/algorithms/test_nsga2.py",
     ),
     "resume": Fault(
-        "campaign/run.py",
+        "run/run.py",
         "for e in record.evaluations()}",
         "for e in record.evaluations() if e.index}",
         "the first candidate of every generation is trained again on resume",

@@ -10,13 +10,13 @@ import yaml
 from sklearn.datasets import load_digits
 
 import moosearch
+from moosearch.analysis import diversity as analysis
 from moosearch.attacks.multitask import Mixed
-from moosearch.campaign import analysis
-from moosearch.campaign.weights import load_network
 from moosearch.data import labels_of
 from moosearch.registry import build
 from moosearch.space.files import load
 from moosearch.training import CandidateSpec
+from moosearch.training.weights import load_network
 
 
 @pytest.fixture(scope="module")

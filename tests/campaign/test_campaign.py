@@ -7,10 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from moosearch.api.campaign import Campaign
-from moosearch.campaign import plots
 from moosearch.campaign.tables import candidates_table, hypervolume_table
 from moosearch.errors import SpecError
 from moosearch.pareto import Front
+from moosearch.report.plots import front as plots
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,9 @@ def test_an_axis_without_its_objective_is_refused(campaign, given, message):
 
 
 def test_an_empty_front_is_not_drawn(campaign, monkeypatch):
-    monkeypatch.setattr("moosearch.campaign.plots.Front.of", lambda _all, objectives: Front((), objectives))
+    monkeypatch.setattr(
+        "moosearch.report.plots.front.Front.of", lambda _all, objectives: Front((), objectives)
+    )
     with pytest.raises(SpecError, match="the front is empty"):
         campaign.plot_front(Figure().subplots())
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 import moosearch
-from moosearch.campaign.certification import CONTRADICTED, certification
+from moosearch.analysis.certification import CONTRADICTED, certification
 from moosearch.errors import SpecError
 from moosearch.verify import Effort
 from moosearch.verify.certify import Certificate
@@ -90,7 +90,7 @@ def test_bounds_alone_leave_more_unknown(trained, ids):
 
 def test_a_proof_that_an_attack_contradicts_is_taken_back(trained, ids, monkeypatch):
     monkeypatch.setattr(
-        "moosearch.campaign.certification.certify",
+        "moosearch.analysis.certification.certify",
         lambda *_a, **_k: Certificate("robust", ("bounds: robust",), 0.0, -1.0),
     )
     (found,) = certification(trained.folder.root, rules=ids[:1], eps=0.3, images=20, attacks="pgd20")
@@ -164,7 +164,7 @@ def test_certificates_are_kept_image_by_image(trained, ids, monkeypatch):
         asked.append(arguments)
         return Certificate("unknown", (), 0.0, -1.0)
 
-    monkeypatch.setattr("moosearch.campaign.certification.certify", counted)
+    monkeypatch.setattr("moosearch.analysis.certification.certify", counted)
     (again,) = certification(trained.folder.root, images=8, **given)
     assert len(asked) == 2
     assert again.certificates[:6] == first.certificates

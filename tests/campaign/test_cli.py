@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from moosearch.campaign.plan import make_plan
 from moosearch.cli.app import overrides
 from moosearch.errors import Place
 from moosearch.evaluators.ray_pool import RayPool
+from moosearch.plan.plan import make_plan
 from moosearch.space.files import Document, override
 
 

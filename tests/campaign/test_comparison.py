@@ -10,13 +10,13 @@ import pytest
 from made_up import ACCURACY, FLOPS, ROBUST, SPECS
 from scipy import stats
 
-from moosearch.campaign import comparison_plots
-from moosearch.campaign.comparison import compare, front_table, merge
-from moosearch.campaign.comparison_tables import Measured, bands, natural
+from moosearch.analysis.comparison import compare, front_table, merge
+from moosearch.analysis.comparison_tables import Measured, bands, natural
 from moosearch.campaign.tables import hypervolume_table
 from moosearch.errors import CampaignError, SpecError
 from moosearch.pareto import hypervolume
 from moosearch.pareto.dominance import to_losses
+from moosearch.report.plots import comparison as comparison_plots
 from moosearch.space.files import dump, load
 
 # Accuracy up, FLOPs down.

@@ -5,15 +5,15 @@ from collections import deque
 
 import pytest
 
-from moosearch.campaign.conductor import Conductor
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.spec import LimitsSpec
-from moosearch.campaign.stop import Stop
 from moosearch.errors import Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
 from moosearch.evaluators.faults import Retries
 from moosearch.job import failure
+from moosearch.plan.spec import LimitsSpec
+from moosearch.run.conductor import Conductor
+from moosearch.run.stop import Stop
 
 
 class ScriptedPool:

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 import moosearch
 from moosearch.api.verbs import confirm
 from moosearch.attacks import ATTACKS, Attack
-from moosearch.campaign import plots
 from moosearch.campaign.observer import Observer
 from moosearch.cli.tables import attack_table, front_table
 from moosearch.data import Splits
@@ -22,6 +21,7 @@ from moosearch.errors import CampaignError
 from moosearch.evaluators import work
 from moosearch.judging import correct_under, fraction
 from moosearch.registry import build
+from moosearch.report.plots import front as plots
 from moosearch.text import counted
 from moosearch.training import CandidateSpec
 
@@ -57,7 +57,7 @@ def folder(finished, tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Draw nothing and look for no masked gradients: these take longest."""
-    monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])
+    monkeypatch.setattr("moosearch.report.plots.front.save", lambda *_: [])
     monkeypatch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
 
 
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done(cli, folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("moosearch.campaign.progress.TerminalProgress.confirmed", interrupt)
+        patch.setattr("moosearch.cli.progress.TerminalProgress.confirmed", interrupt)
         code, _, err = cli("confirm", folder, *OPTIONS)
     assert code == 130
     assert f"go on with `moosearch confirm {folder}`" in err

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import moosearch
-from moosearch.campaign import plots
 from moosearch.campaign.status import read_status
 from moosearch.cli.status import _confirmation
 from moosearch.cli.tables import doubts, front_table
 from moosearch.export.card import _place, model_card
 from moosearch.report.data import confirmation
+from moosearch.report.plots import front as plots
 
 CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
 

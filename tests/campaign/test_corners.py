@@ -4,11 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from moosearch.campaign.corners import Corner, Corners, Cost
-from moosearch.campaign.plan import make_plan
 from moosearch.errors import Place, SpecError
 from moosearch.models import DefenseSpec
 from moosearch.models.defenses.squeezing import MedianFilter
+from moosearch.plan.corners import Corner, Corners, Cost
+from moosearch.plan.plan import make_plan
 from moosearch.registry import build
 from moosearch.space.files import Document
 from moosearch.training import CandidateSpec

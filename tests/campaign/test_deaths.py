@@ -14,18 +14,18 @@ import pytest
 import torch
 
 import moosearch
-from moosearch.campaign.conductor import Conductor
-from moosearch.campaign.deaths import Deaths, count_deaths, deaths_in
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.spec import LimitsSpec
-from moosearch.campaign.stop import Stop
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, Job, Outcome
 from moosearch.evaluators.faults import Retries
 from moosearch.evaluators.last_words import LastWords
 from moosearch.losses import LOSSES, Stateless, Terms
+from moosearch.plan.spec import LimitsSpec
+from moosearch.run.conductor import Conductor
+from moosearch.run.deaths import Deaths, count_deaths, deaths_in
+from moosearch.run.stop import Stop
 
 OPENED, STOPPED, FINISHED = ({"event": name} for name in ("opened", "stopped", "finished"))
 
@@ -187,7 +187,7 @@ def dies_in_a_process_of_its_own(call):
 
 
 def test_a_process_of_another_machine_left_no_note_here(tmp_path, monkeypatch):
-    monkeypatch.setattr("moosearch.campaign.deaths.read_note", lambda pid: LastWords(f"was {pid}"))
+    monkeypatch.setattr("moosearch.run.deaths.read_note", lambda pid: LastWords(f"was {pid}"))
     opened = [{"event": "opened", "host": platform.node(), "pid": pid} for pid in (1, 2)]
     log = tmp_path / "log"
     for host, cause in ((platform.node(), "was 1"), ("elsewhere", "")):

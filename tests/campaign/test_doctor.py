@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from moosearch.campaign import doctor
-from moosearch.campaign.doctor import Check, examine
 from moosearch.errors import CampaignError, EvaluatorLostError
 from moosearch.evaluators import probe as probing
 from moosearch.evaluators.probe import Probed, probe
+from moosearch.run import doctor
+from moosearch.run.doctor import Check, examine
 
 
 def by_name(checks):

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 import moosearch
+from moosearch.analysis import accuracy as evaluation
+from moosearch.analysis.subject import trained
 from moosearch.attacks import Threat
 from moosearch.attacks.autoattack import AttackWarning
 from moosearch.attacks.gradient import Fgsm, Pgd
 from moosearch.attacks.suite import named_attacks
-from moosearch.campaign import evaluation
-from moosearch.campaign.subject import trained
 from moosearch.data.digits import Digits
 from moosearch.errors import DataUnavailableError, SpecError
 from moosearch.judging import judge

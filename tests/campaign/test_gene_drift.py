@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from moosearch.campaign import gene_drift as module
-from moosearch.campaign.gene_columns import Column
-from moosearch.campaign.gene_drift import drop, nearest, spreads
+from moosearch.analysis import gene_drift as module
+from moosearch.analysis.gene_columns import Column
+from moosearch.analysis.gene_drift import drop, nearest, spreads
 from moosearch.evaluation import Candidate, Evaluation
 from tests.campaign.bred import bred
 

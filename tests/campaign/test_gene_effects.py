@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from moosearch.campaign import gene_effects as module
-from moosearch.campaign.gene_columns import Column
-from moosearch.campaign.gene_effects import Contrasts, gene_effects, seed_noise
-from moosearch.campaign.gene_regression import Process
+from moosearch.analysis import gene_effects as module
+from moosearch.analysis.gene_columns import Column
+from moosearch.analysis.gene_effects import Contrasts, gene_effects, seed_noise
+from moosearch.analysis.gene_regression import Process
 from moosearch.evaluation import Candidate, Evaluation
 from tests.campaign.bred import IDLE, bred
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from moosearch.analysis.gene_drift import Spread
+from moosearch.analysis.gene_effects import Effect, Effects, Scale
+from moosearch.analysis.gene_findings import _drifted, _objective, gene_findings
 from moosearch.api.campaign import Campaign
-from moosearch.campaign.gene_drift import Spread
-from moosearch.campaign.gene_effects import Effect, Effects, Scale
-from moosearch.campaign.gene_findings import _drifted, _objective, gene_findings
 from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation
 from tests.campaign.bred import FLOPS, ROBUST, bred

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from moosearch.campaign.figures import MEMBER
-from moosearch.campaign.gene_plots import DOUBTED, distributions, importances, save
-from moosearch.campaign.importance import Importances
+from moosearch.analysis.importance import Importances
+from moosearch.report.plots.genes import DOUBTED, distributions, importances, save
+from moosearch.report.plots.style import MEMBER
 
 
 @pytest.fixture

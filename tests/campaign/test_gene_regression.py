@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from moosearch.campaign.gene_regression import Process, assess, fit, holm, unseen_r2
+from moosearch.analysis.gene_regression import Process, assess, fit, holm, unseen_r2
 
 
 def made_up(n=40, genes=3, seed=0, noise=0.1):

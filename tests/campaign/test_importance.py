@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from moosearch.campaign import importance as module
-from moosearch.campaign.importance import gene_importances, gene_values, importance, method_of
+from moosearch.analysis import importance as module
+from moosearch.analysis.importance import gene_importances, gene_values, importance, method_of
 from moosearch.errors import SpecError
 from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
 

@@ -114,7 +114,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, code):
 ASIDE = """
     import json, os, sys
     from moosearch.cli import main
-    import moosearch.campaign.confirm, moosearch.cli.confirm, moosearch.cli.launch
+    import moosearch.run.confirm, moosearch.cli.confirm, moosearch.cli.launch
 
     def run(arguments):
         sys.argv = ["moosearch", *arguments]

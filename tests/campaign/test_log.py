@@ -11,16 +11,16 @@ import optuna
 import pytest
 
 import moosearch
-from moosearch.campaign import run
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, DamagedError
 from moosearch.campaign.log import digest_of, parted, read_events, repair, sealed
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.plan import make_plan
 from moosearch.campaign.record import Record
 from moosearch.campaign.status import read_status
 from moosearch.campaign.tables import History, hypervolumes
 from moosearch.pareto import Front
+from moosearch.plan.plan import make_plan
+from moosearch.run import run
 from moosearch.space.files import load
 
 OLDER = Path(__file__).parents[1] / "older/digits"

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from moosearch.api.verbs import confirm
-from moosearch.campaign import run as running
 from moosearch.campaign.events import EventLog
 from moosearch.cli import main
+from moosearch.run import run as running
 
 SECONDS = 60
 TENTHS = 10
@@ -242,7 +242,7 @@ def campaign(confirmed, tmp_path, monkeypatch):
             running._record(plan, folder, log, running._describe(plan, folder, log))
 
     monkeypatch.setattr(running, "run", planning)
-    monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])
+    monkeypatch.setattr("moosearch.report.plots.front.save", lambda *_: [])
     return shutil.copytree(confirmed, tmp_path / "c")
 
 

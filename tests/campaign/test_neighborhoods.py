@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.campaign.neighborhood_plots import eps_map
-from moosearch.campaign.neighborhoods import neighborhoods
+from moosearch.analysis.neighborhoods import neighborhoods
 from moosearch.data.double_digits import DoubleDigits
 from moosearch.errors import SpecError
+from moosearch.report.plots.neighborhoods import eps_map
 from moosearch.verify import Effort, Layers
 from moosearch.verify.falsify import attack, margins
 from moosearch.verify.layered import Approach, weights_of
@@ -50,7 +50,7 @@ def found(trained):
 @pytest.mark.slow
 def test_neighborhoods_are_robust_against_samples(trained, found):
     """Neither 10,000 random images of each, half of them corners, nor a strong attack hide a target."""
-    from moosearch.campaign.subject import trained as load
+    from moosearch.analysis.subject import trained as load
     from moosearch.verify import Piecewise
 
     (model,) = load(trained.folder.root)
@@ -89,7 +89,7 @@ def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch)
     def never(*_given):
         raise AssertionError
 
-    monkeypatch.setattr("moosearch.campaign.neighborhoods.neighborhood", never)
+    monkeypatch.setattr("moosearch.analysis.neighborhoods.neighborhood", never)
     (again,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12)
     assert again.found == found.found
     assert again.folder == found.folder
@@ -187,7 +187,7 @@ def test_wrong_input_is_refused(trained, cli, arguments, words):
 
 
 def test_where_nothing_is_seen_all_is_written_and_drawn(trained, cli, monkeypatch):
-    monkeypatch.setattr("moosearch.campaign.neighborhoods.seen", lambda _network, _question: False)
+    monkeypatch.setattr("moosearch.analysis.neighborhoods.seen", lambda _network, _question: False)
     code, out, err = cli("verify", trained.folder.root, "--layered", "--images", "4", "--deadline", "299")
     assert code == 0, err
     assert "0 neighborhoods" in out

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moosearch.campaign import plots
-from moosearch.campaign.parallel_coordinates import parallel
 from moosearch.campaign.tables import hypervolume_table
+from moosearch.report.plots import front as plots
+from moosearch.report.plots.parallel_coordinates import parallel
 from tests.made_up import ACCURACY, FLOPS, ROBUST, evaluated
 
 

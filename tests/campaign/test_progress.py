@@ -6,12 +6,12 @@ import io
 from rich.console import Console
 
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.plan import make_plan
-from moosearch.campaign.progress import TerminalProgress
-from moosearch.campaign.run import run
-from moosearch.campaign.stop import Stop
+from moosearch.cli.progress import TerminalProgress
 from moosearch.errors import Place
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
+from moosearch.plan.plan import make_plan
+from moosearch.run.run import run
+from moosearch.run.stop import Stop
 from moosearch.space.files import Document
 
 

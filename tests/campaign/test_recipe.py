@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 import moosearch
-from moosearch.campaign.plan import make_plan
-from moosearch.campaign.recipe import single
 from moosearch.errors import Place, SpecError
+from moosearch.plan.plan import make_plan
+from moosearch.plan.single import single
 from moosearch.space.files import Document
 
 

@@ -11,10 +11,10 @@ from moosearch.api.verbs import confirm
 from moosearch.campaign import storage
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.log import read_events
-from moosearch.campaign.recovery import is_whole_safetensors
 from moosearch.errors import CampaignError, StorageError
 from moosearch.evaluators import serial
 from moosearch.job import failure
+from moosearch.run.recovery import is_whole_safetensors
 from moosearch.space.files import is_whole
 
 BOTH = pytest.mark.parametrize("setting", [pytest.param("", marks=pytest.mark.slow), "journal"])
@@ -238,7 +238,7 @@ def test_files_of_weights_are_checked_by_their_length(finished, tmp_path):
 @pytest.mark.slow
 def test_a_confirmation_has_its_plan_and_its_trainings_again(finished, tmp_path, cli, monkeypatch):
     monkeypatch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
-    monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])
+    monkeypatch.setattr("moosearch.report.plots.front.save", lambda *_: [])
     folder = CampaignFolder(shutil.copytree(finished.folder.root, tmp_path / "c"))
     overrides = ["campaign.confirmation={attacks: [fgsm], seeds: 1, images: 40}"]
     confirm(folder.root, rules=["knee", "best:clean_accuracy"], overrides=overrides)

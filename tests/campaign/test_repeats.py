@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 import moosearch
-from moosearch.campaign import plots
-from moosearch.campaign.plan import make_plan
-from moosearch.campaign.progress import TrainingProgress
+from moosearch.cli.progress import TrainingProgress
 from moosearch.cli.tables import front_table
 from moosearch.data.digits import Digits
 from moosearch.errors import CampaignError, ExportError, Place
 from moosearch.evaluation import Candidate, Evaluation
+from moosearch.plan.plan import make_plan
+from moosearch.report.plots import front as plots
 from moosearch.space.files import Document
 
 OVERRIDES = ["campaign.name=tiny", "campaign.keep=all", "campaign.budget.generations=1"]

@@ -15,19 +15,19 @@ from safetensors.numpy import save
 
 import moosearch
 from moosearch.api.verbs import replay
-from moosearch.campaign import run as runs
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.initial import FROM, complete, genomes, nearest_value, option_of
 from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.plan import make_plan
-from moosearch.campaign.recipe import single
 from moosearch.campaign.status import read_status
-from moosearch.campaign.warm_start import translated
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import EVALUATORS, Outcome
+from moosearch.plan.plan import make_plan
+from moosearch.plan.recipes import FROM, complete, genomes, nearest_value, option_of
+from moosearch.plan.single import single
+from moosearch.run import run as runs
+from moosearch.run.warm_start import translated
 from moosearch.space import Choice, Integer, Real
 from moosearch.space.files import Document, load
 
@@ -581,7 +581,7 @@ def test_several_workers_go_on_in_an_order_that_can_be_repeated(undisturbed, tmp
 
 def test_a_confirmation_is_kept_and_said_to_be_of_an_older_front(finished, tmp_path, cli, monkeypatch):
     monkeypatch.setattr("moosearch.judging.masking.checks", lambda *_, **__: {})
-    monkeypatch.setattr("moosearch.campaign.plots.save", lambda *_: [])
+    monkeypatch.setattr("moosearch.report.plots.front.save", lambda *_: [])
     folder = shutil.copytree(finished.folder.root, tmp_path / "c")
     overrides = ["campaign.confirmation={attacks: [fgsm], seeds: 1, images: 40}"]
     moosearch.confirm(folder, rules=["knee"], overrides=overrides)
@@ -596,8 +596,8 @@ def test_a_confirmation_is_kept_and_said_to_be_of_an_older_front(finished, tmp_p
 
 def test_a_campaign_that_confirms_at_its_end_confirms_its_new_front(space_file, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("moosearch.campaign.confirm.check", lambda _: None)
-    monkeypatch.setattr("moosearch.campaign.confirm.confirm", lambda *given, **_: asked.append(given[2]))
+    monkeypatch.setattr("moosearch.run.confirm.check", lambda _: None)
+    monkeypatch.setattr("moosearch.run.confirm.confirm", lambda *given, **_: asked.append(given[2]))
     campaign = moosearch.search(space_file(confirmation={"at_end": True}), out=tmp_path / "c")
     member = campaign.evaluations[0].candidate.id
     plan = {"spec": {}, "settings": {}, "members": {member: 1}}

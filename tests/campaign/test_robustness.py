@@ -7,10 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from moosearch.attacks.gradient import Pgd
-from moosearch.campaign import figures
-from moosearch.campaign import robustness_plots as plots
-from moosearch.campaign.robustness import (
+from moosearch.analysis.robustness import (
     Aligned,
     Shown,
     align,
@@ -21,13 +18,16 @@ from moosearch.campaign.robustness import (
     show,
     steps_of,
 )
-from moosearch.campaign.subject import trained
+from moosearch.analysis.subject import trained
+from moosearch.attacks.gradient import Pgd
 from moosearch.data.digits import Digits
 from moosearch.errors import SpecError
 from moosearch.judging import judge
 from moosearch.judging.alignment import alignment, cosines, features
 from moosearch.judging.gallery import Gallery
 from moosearch.judging.record import wilson
+from moosearch.report.plots import robustness as plots
+from moosearch.report.plots import style as figures
 
 
 @pytest.fixture(scope="module")

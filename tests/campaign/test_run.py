@@ -11,10 +11,10 @@ import moosearch
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.plan import make_plan
-from moosearch.campaign.run import run
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluators import work
+from moosearch.plan.plan import make_plan
+from moosearch.run.run import run
 from moosearch.space.files import Document
 
 

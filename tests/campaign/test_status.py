@@ -145,9 +145,9 @@ def test_pace_counts_epochs_that_are_done(folder, log):
 
 
 def test_why_it_stopped(tiny, tmp_path):
-    import moosearch.campaign.stop
+    import moosearch.run.stop
 
-    stop = moosearch.campaign.stop.Stop()
+    stop = moosearch.run.stop.Stop()
     stop.request()
     with pytest.raises(moosearch.errors.Stopped):
         moosearch.search(tiny(), out=tmp_path / "c", overrides=["campaign.name=tiny"], stop=stop)

@@ -17,15 +17,15 @@ from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.order import Ask, Order
-from moosearch.campaign.plan import make_plan
 from moosearch.campaign.record import Record
-from moosearch.campaign.run import run
-from moosearch.campaign.stop import Stop
 from moosearch.campaign.storage import JOURNAL
 from moosearch.campaign.study import StudyView
 from moosearch.errors import CampaignError, Place, Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import EVALUATORS, Outcome
+from moosearch.plan.plan import make_plan
+from moosearch.run.run import run
+from moosearch.run.stop import Stop
 from moosearch.space.files import Document
 
 POPULATION, GENERATIONS = 4, 3
@@ -365,9 +365,7 @@ def test_a_replay_gives_the_same_whoever_trains(plan, tmp_path, trained, source,
     folder = CampaignFolder(tmp_path / "c")
     run(at(plan, Jumbled(source, seed=4)), folder)
     trained.clear()
-    again = verbs.replay(
-        folder.root, tmp_path / "again", overrides=[f"campaign.evaluator.workers={target}"]
-    )
+    again = verbs.replay(folder.root, tmp_path / "again", overrides=[f"campaign.evaluator.workers={target}"])
     assert rows(again.folder) == rows(folder)
     assert len(trained) == BUDGET
     assert again.folder.front.read_text() == folder.front.read_text()

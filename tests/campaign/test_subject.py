@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import moosearch
+from moosearch.analysis.subject import trained
 from moosearch.attacks import Threat
 from moosearch.attacks.gradient import Pgd
-from moosearch.campaign.spec import CampaignSpec
-from moosearch.campaign.subject import trained
 from moosearch.data.digits import Digits
 from moosearch.errors import MooSearchError
 from moosearch.judging import correct_clean, fraction
+from moosearch.plan.spec import CampaignSpec
 from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
 
 

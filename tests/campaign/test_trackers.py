@@ -12,13 +12,13 @@ import pytest
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer, Observers
-from moosearch.campaign.stop import Stop
-from moosearch.campaign.trackers import TRACKERS, tracker
-from moosearch.campaign.trackers.mlflow import Mlflow, MlflowRuns
 from moosearch.errors import CampaignError, Stopped
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Begun, EpochDone, Job
 from moosearch.registry import build
+from moosearch.run.stop import Stop
+from moosearch.trackers import TRACKERS, tracker
+from moosearch.trackers.mlflow import Mlflow, MlflowRuns
 
 # MLflow's own tables, with SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload``")
@@ -133,7 +133,7 @@ def test_who_joins_late_catches_up(finished, tmp_path):
 
 def test_a_further_try_goes_on_in_the_curve(tmp_path):
     pytest.importorskip("tensorboard")
-    from moosearch.campaign.trackers.tensorboard import TensorBoardRuns
+    from moosearch.trackers.tensorboard import TensorBoardRuns
 
     job = Job(Candidate("a" * 12, {}, {}))
     board = TensorBoardRuns(tmp_path)
@@ -183,7 +183,7 @@ def test_a_tracker_that_fails_does_not_end_a_campaign(tiny, tmp_path, monkeypatc
     def measure(self, *values):
         raise RuntimeError("no answer from https://me:secret@host/api?token=abc")
 
-    monkeypatch.setattr("moosearch.campaign.trackers.mlflow._Store.measure", measure)
+    monkeypatch.setattr("moosearch.trackers.mlflow._Store.measure", measure)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         campaign = moosearch.search(
@@ -214,7 +214,7 @@ def test_a_server_that_is_not_there_is_given_up(monkeypatch):
 def test_a_server_that_hangs_keeps_nobody(monkeypatch):
     import threading
 
-    monkeypatch.setattr("moosearch.campaign.trackers.mlflow.PATIENCE", 0.01)
+    monkeypatch.setattr("moosearch.trackers.mlflow.PATIENCE", 0.01)
     answers = threading.Event()
     runs = MlflowRuns(answers.wait)
     runs.stopped("x")
@@ -244,7 +244,7 @@ def test_trackers_are_named_in_a_file():
 
 def test_naming_trackers_imports_none_of_their_libraries():
     program = (
-        "import sys, moosearch.campaign.trackers\n"
+        "import sys, moosearch.trackers\n"
         "assert not {'tensorboard', 'mlflow', 'torch', 'ray'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from moosearch.analysis.comparison import compare
+from moosearch.analysis.comparison_tables import Measured
 from moosearch.api.campaign import Campaign
-from moosearch.campaign.comparison import compare
-from moosearch.campaign.comparison_tables import Measured
 from moosearch.cli.compare import _tables
 
 REFERENCE = Path(__file__).parents[1] / "older/digits"
@@ -21,7 +21,7 @@ REFERENCE = Path(__file__).parents[1] / "older/digits"
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch):
     for name, number in (("TREES", 20), ("SHUFFLES", 3)):
-        monkeypatch.setattr(f"moosearch.campaign.importance.{name}", number)
+        monkeypatch.setattr(f"moosearch.analysis.importance.{name}", number)
 
 
 @pytest.fixture(scope="module")

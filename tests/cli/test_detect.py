@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moosearch.campaign import detection
-from moosearch.campaign.subject import trained
+from moosearch.analysis import detection
+from moosearch.analysis.subject import trained
 from moosearch.data.digits import Digits
 from moosearch.errors import DataUnavailableError
 from moosearch.judging import correct_clean

@@ -39,7 +39,7 @@ Figure.savefig = lambda *_, **__: None  # takes half of the time, and imports no
 loads("compare", folder, older, "--out", "compared", "--html", "page.html", allowed=drawing)
 loads("analyze", "genes", older, "--out", "genes", allowed=drawing)
 assert moosearch.Campaign(folder).confirmation.to_frame() is not None
-import moosearch.algorithms, moosearch.campaign.plots, moosearch.report.campaign_page
+import moosearch.algorithms, moosearch.report.plots.front, moosearch.report.campaign_page
 assert not {"torch", "ray"} & set(sys.modules)
 for name in HEAVY:
     sys.modules.pop(name, None)

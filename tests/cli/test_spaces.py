@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import moosearch
-from moosearch.campaign import catalog, doctor
 from moosearch.errors import SpecError
+from moosearch.plan import catalog
+from moosearch.run import doctor
 from moosearch.space.files import load
 from moosearch.space.shipped import shipped_spaces
 
@@ -45,7 +46,7 @@ def test_doctor_takes_a_space_where_there_is_no_such_folder(cli, tmp_path, monke
         asked.append((folder, space))
         return iter(())
 
-    monkeypatch.setattr("moosearch.campaign.doctor.examine", examine)
+    monkeypatch.setattr("moosearch.run.doctor.examine", examine)
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mine.yaml").write_text("")
     for name in ("digits", "mine.yaml", "mnist", "new"):
@@ -112,7 +113,7 @@ def test_init_refuses(cli, tmp_path, arguments, told):
 
 
 def test_the_catalog_is_what_is_registered():
-    """Else run `python -m moosearch.campaign.catalog`: it writes the file again."""
+    """Else run `python -m moosearch.plan.catalog`: it writes the file again."""
     assert catalog.FILE.read_text() == catalog.text(catalog.registered())
 
 

@@ -7,7 +7,6 @@ import weakref
 import pytest
 import torch
 
-from moosearch.campaign.plan import make_plan
 from moosearch.errors import CampaignError, EvaluationError, Place, SpecError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Job, Outcome, Resources, Work, gpu_share
@@ -16,6 +15,7 @@ from moosearch.evaluators.gpu_share import Footprint, dry_run, largest, measure,
 from moosearch.evaluators.serial import Serial
 from moosearch.evaluators.work import evaluate
 from moosearch.models import RobustNet
+from moosearch.plan.plan import make_plan
 from moosearch.registry import build, to_tree
 from moosearch.space.files import Document
 from moosearch.training import Training

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import moosearch
-from moosearch.campaign.weights import load_network
 from moosearch.errors import ExportError
 from moosearch.models.exported import load_exported
 from moosearch.registry import build
 from moosearch.training import CandidateSpec
+from moosearch.training.weights import load_network
 
 SQUEEZED = [
     {"name": "bit_depth", "bits": 4},

@@ -11,7 +11,6 @@ from torch import nn
 
 from moosearch.attacks.gradient import Pgd
 from moosearch.attacks.multitask import Mixed
-from moosearch.campaign.weights import load_network
 from moosearch.data import Split, Task
 from moosearch.errors import ExportError, SpecError
 from moosearch.export import int8
@@ -24,6 +23,7 @@ from moosearch.seeding import torch_generator
 from moosearch.training import CandidateSpec
 from moosearch.training.costs import Flops
 from moosearch.training.objectives import CleanAccuracy, RobustAccuracy
+from moosearch.training.weights import load_network
 
 TASK = Task.main(("left", "right"))
 

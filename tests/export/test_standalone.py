@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from moosearch.campaign.weights import load_network
 from moosearch.errors import ExportError
 from moosearch.export.programs import quiet
 from moosearch.export.reader import read_tensors
@@ -22,6 +21,7 @@ from moosearch.export.standalone import CONSTANT_NUMBERS, network_source
 from moosearch.registry import build
 from moosearch.seeding import torch_generator
 from moosearch.training import CandidateSpec
+from moosearch.training.weights import load_network
 
 SHAPE = (2, 6, 5)
 

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import moosearch
-from moosearch.campaign.weights import load_network
 from moosearch.errors import ExportError
 from moosearch.export import programs as programs_module
 from moosearch.export.files import FILES
@@ -29,6 +28,7 @@ from moosearch.judging.record import wilson
 from moosearch.registry import build
 from moosearch.seeding import torch_generator
 from moosearch.training import CandidateSpec
+from moosearch.training.weights import load_network
 
 
 def test_manifest_describes_every_file(exported):

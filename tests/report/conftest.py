@@ -18,8 +18,8 @@ from moosearch.report.campaign_page import campaign_page
 def quick():
     """Importances from small forests: their numbers are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("moosearch.campaign.importance.TREES", 5)
-        patch.setattr("moosearch.campaign.importance.SHUFFLES", 2)
+        patch.setattr("moosearch.analysis.importance.TREES", 5)
+        patch.setattr("moosearch.analysis.importance.SHUFFLES", 2)
         yield
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from moosearch.campaign.comparison import compare
-from moosearch.campaign.comparison_tables import Measured
+from moosearch.analysis.comparison import compare
+from moosearch.analysis.comparison_tables import Measured
 from moosearch.report.comparison import comparison_page
 
 HOSTILE = "x<img src=x onerror=alert(1)>"

@@ -20,7 +20,7 @@ import pytest
 
 import moosearch
 from moosearch.api.campaign import Campaign
-from moosearch.campaign.confirmed import Confirmation
+from moosearch.campaign.confirmation import Confirmation
 from moosearch.errors import CampaignError
 from moosearch.report import dashboard
 from moosearch.report.notes import candidate_notes

@@ -38,10 +38,10 @@ import moosearch
 from moosearch.algorithms import breeding
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.log import read_events
-from moosearch.campaign.running import Running
 from moosearch.campaign.study import StudyView
 from moosearch.evaluation import Evaluation
 from moosearch.evaluators import EVALUATORS, Begun, Job, Outcome
+from moosearch.run.state import Running
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "results/benchmarks"

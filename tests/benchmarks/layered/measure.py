@@ -16,8 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import moosearch
-from moosearch.campaign import neighborhood_plots
-from moosearch.campaign.neighborhoods import Neighborhoods, neighborhoods
+from moosearch.analysis.neighborhoods import Neighborhoods, neighborhoods
+from moosearch.report.plots import neighborhoods as neighborhood_plots
 from moosearch.verify import Effort
 from moosearch.verify.layered import Approach
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import moosearch
-from moosearch.campaign.comparison import Comparison, compare
-from moosearch.campaign.comparison_tables import Measured
+from moosearch.analysis.comparison import Comparison, compare
+from moosearch.analysis.comparison_tables import Measured
 from moosearch.pareto import hypervolume, to_losses
 
 ROOT = Path(__file__).parents[3]

@@ -1,6 +1,0 @@
-"""Who else is told what happens in a campaign. Importing it imports no tracking library."""
-
-from moosearch.campaign.trackers import mlflow, tensorboard  # noqa: F401 (registers)
-from moosearch.campaign.trackers.tracker import TRACKERS, Tracker
-
-__all__ = ["TRACKERS", "Tracker"]

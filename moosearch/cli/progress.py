@@ -1,0 +1,224 @@
+"""Live progress on the terminal: a panel where there is one, a line a generation where there is not."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from moosearch.campaign.header import Header
+from moosearch.campaign.observer import Observer
+from moosearch.evaluation import Candidate, Evaluation
+from moosearch.job import Begun, EpochDone, Outcome
+from moosearch.pareto import Front
+from moosearch.run.stop import Stop
+from moosearch.text import clock, counted, value_text
+
+
+class TerminalProgress(Observer):
+    """Shows generation, candidates done, running and failed, hypervolume, best values and time left."""
+
+    def __init__(self, console: Console, stop: Stop | None = None) -> None:
+        """Draw on a console, and say so when it is to stop; use as a context manager."""
+        self._console = console
+        self._stop = stop or Stop()
+        self._live: Live | None = None
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+        )
+        self._task: Any = None
+        self._header: Header | None = None
+        self._generation = self._total = self._retried = 0
+        self._fresh: list[Evaluation] = []
+        self._evaluations: dict[str, Evaluation] = {}
+        self._running: dict[str, str] = {}
+        self._start = time.monotonic()
+        self._confirming: Any = None
+        self._judged: list[Outcome] = []
+
+    def __enter__(self) -> "TerminalProgress":
+        """Start drawing."""
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._draw)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop drawing."""
+        if self._live is not None:
+            self._live.stop()
+
+    def warm_started(self, lines: Sequence[str]) -> None:
+        """Hear what the campaign takes over from another one."""
+        for line in lines:
+            self._say(line)
+
+    def restored(self, line: str) -> None:
+        """Hear what was lost or damaged and is there again."""
+        self._say(line)
+
+    def started(self, header: Header, known: int, workers: int) -> None:
+        """Hear that the campaign starts."""
+        self._header = header
+        self._total = header.population * header.generations
+        self._task = self._bar.add_task(header.name, total=self._total, left="")
+        self._start = time.monotonic()
+        goes_on = f", {known} of them known already" if known else ""
+        self._say(
+            f"{header.name}: {header.generations} x {counted(header.population, 'candidate')}"
+            f"{goes_on}; {workers} at a time",
+        )
+
+    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Hear that a generation starts."""
+        self._generation = number
+
+    def begun(self, begun: Begun) -> None:
+        """Hear that a job runs."""
+        job = begun.job
+        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
+        self._running[self._who(job.candidate, job.number)] = again
+
+    def epoch_done(self, epoch: EpochDone) -> None:
+        """Hear that a candidate trained for another epoch."""
+        job, training = epoch.job, ""
+        who = self._who(job.candidate, job.number)
+        if job.number and self._confirming is None:  # one of several trainings of a candidate
+            training = f" of training {job.number + 1}"
+        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
+        self._running[who] = f"{again} epoch {int(epoch.row['epoch'])}/{epoch.epochs}{training}"
+
+    def retried(self, outcome: Outcome) -> None:
+        """Hear that a job failed and is tried again."""
+        evaluation, job = outcome.evaluation, outcome.job
+        who = self._who(job.candidate, job.number)
+        self._running.pop(who, None)
+        self._retried += 1
+        self._say(f"candidate {who} is tried again, attempt {job.attempt} failed: {evaluation.reason}")
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Hear that a candidate was stored."""
+        self._running.pop(evaluation.candidate.id, None)
+        self._fresh.append(evaluation)
+        self._evaluations[evaluation.candidate.id] = evaluation
+        self._advance()
+        if evaluation.status == "failed":
+            self._say(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
+
+    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
+        """Hear that a generation ended."""
+        assert self._header is not None
+        generations = self._header.generations
+        self._generation = min(number + 1, generations)  # a steady-state search starts none
+        # It may know some more already, whose turn has not come.
+        self._evaluations |= {e.candidate.id: e for e in evaluations}
+        self._advance()
+        if self._live is None:
+            front = Front.of(list(evaluations), self._header.objectives)
+            failed = sum(e.status == "failed" for e in evaluations)
+            left = f", {self._left()}" if self._left() else ""
+            self._say(
+                f"generation {number}/{generations}: {counted(len(evaluations), 'candidate')}, "
+                f"{failed} failed, front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
+            )
+
+    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
+        """Hear that a confirmation starts."""
+        self._confirming = self._bar.add_task("confirmation", total=trainings, completed=known, left="")
+        self._start, self._total = time.monotonic(), trainings - known
+        self._running.clear()
+        goes_on = f", {known} of them known already" if known else ""
+        self._say(
+            f"{header.name}: confirmation by {counted(trainings, 'training')}{goes_on}; {workers} at a time"
+        )
+
+    def confirmed(self, outcome: Outcome) -> None:
+        """Hear that a training of a confirmation was stored."""
+        self._judged.append(outcome)
+        evaluation = outcome.evaluation
+        who = self._who(evaluation.candidate, outcome.number)
+        self._running.pop(who, None)
+        left = self._pace(len(self._judged), self._total - len(self._judged))
+        self._bar.update(self._confirming, advance=1, left=left)
+        values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
+        said = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
+        if self._live is None or evaluation.status == "failed":
+            self._say(f"{who}: {said}{', ' if left else ''}{left}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _who(self, candidate: Candidate, number: int) -> str:
+        return f"{candidate.id} seed {number}" if self._confirming is not None else candidate.id
+
+    def _advance(self) -> None:
+        self._bar.update(self._task, completed=len(self._evaluations), left=self._left())
+
+    def _left(self) -> str:
+        return self._pace(len(self._fresh), self._total - len(self._evaluations))
+
+    def _pace(self, done: int, missing: int) -> str:
+        """Say how much time is left, by the pace of this run."""
+        if not done or missing <= 0:
+            return ""
+        return f"{clock((time.monotonic() - self._start) / done * missing)} left"
+
+    def _draw(self) -> Group | str:
+        running = "   ".join(f"{who}{how}" for who, how in self._running.items())
+        stopping = ["stopping: what runs is finished and stored first"] if self._stop.requested else []
+        again = f"tried again {self._retried}" if self._retried else ""
+        if self._confirming is not None:
+            failed = sum(outcome.evaluation.status == "failed" for outcome in self._judged)
+            return Group(self._bar, f"failed {failed}  {again}", *stopping, running)
+        if self._header is None:
+            return "starting ..."
+        front = Front.of(list(self._evaluations.values()), self._header.objectives)
+        failed = sum(e.status == "failed" for e in self._evaluations.values())
+        table = Table.grid(padding=(0, 2))
+        table.add_row(
+            f"generation {self._generation}/{self._header.generations}",
+            f"running {len(self._running)}",
+            f"failed {failed}",
+            again,
+            f"front {len(front)}",
+            f"hypervolume {front.hypervolume():.4f}",
+        )
+        best = "   ".join(
+            f"best {o.key} {value_text(front.best(o.key).objectives[o.key])}"
+            for o in self._header.objectives
+            if len(front)
+        )
+        return Group(self._bar, table, best, *stopping, running)
+
+
+class TrainingProgress(Observer):
+    """Shows a single training: a line an epoch, with the time left."""
+
+    def __init__(self, console: Console) -> None:
+        """Print on a console."""
+        self._console = console
+        self._start = time.monotonic()
+
+    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
+        """Hear that the training starts."""
+        self._start = time.monotonic()
+
+    def epoch_done(self, epoch: EpochDone) -> None:
+        """Hear that an epoch ended."""
+        row = dict(epoch.row)
+        number = int(row.pop("epoch"))
+        done = epoch.number * epoch.epochs + number
+        missing = epoch.replicates * epoch.epochs - done
+        seconds = (time.monotonic() - self._start) / done * missing
+        values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
+        left = f"  {clock(seconds)} left" if missing else ""
+        training = f"training {epoch.number + 1}/{epoch.replicates}, " if epoch.replicates > 1 else ""
+        self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
