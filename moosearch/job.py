@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moosearch.evaluation import Candidate, Evaluation, Failure
+from moosearch.judgment import Judgment
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,14 @@ class Outcome:
             the other of ``best`` and ``last`` where it is another one; empty when it failed.
         history: A row an epoch, of the same training.
         job: The job, without its checkpoint.
-        judgment: What a confirmation found on test images, as `moosearch.evaluators.exam.sit` says.
+        judgment: How a confirmation judged it on test images; None in a search, and when it failed.
     """
 
     evaluation: Evaluation
     job: Job
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
     history: tuple[Mapping[str, float], ...] = ()
-    judgment: Mapping[str, Any] = field(default_factory=dict)
+    judgment: Judgment | None = None
 
     @property
     def number(self) -> int:

@@ -18,8 +18,8 @@ from moosearch.attacks.suite import Node, check_attacks, named_attacks
 from moosearch.campaign.folder import write_atomically
 from moosearch.data import DATASETS, Split, own_images
 from moosearch.errors import CampaignError, DataUnavailableError, Place, SpecError
-from moosearch.judging.measure import Judgment, judgments
-from moosearch.judging.record import attack_tree, record, table
+from moosearch.judging.measure import Marks, judgments
+from moosearch.judging.record import attack_tree, record
 from moosearch.provenance import versions
 from moosearch.registry import Number, build
 
@@ -222,7 +222,7 @@ class _Sitting:
     def take(self, progress: Progress | None) -> pd.DataFrame:
         """Run the attacks, write what is known after each one, and return the table of all."""
         frame = pd.DataFrame()
-        for judgment in judgments(
+        for marks in judgments(
             self.model.net,
             self.images,
             self.model.tasks,
@@ -231,21 +231,21 @@ class _Sitting:
             batch=self.conditions["batch"],
             progress=partial(progress, self.model.name) if progress is not None else None,
         ):
-            frame = self._write(judgment)
+            frame = self._write(marks)
         return frame
 
-    def _write(self, judgment: Judgment) -> pd.DataFrame:
+    def _write(self, marks: Marks) -> pd.DataFrame:
         """Write what is known as JSON, and as CSV, the table that is returned."""
-        told = record(judgment)
+        result = record(marks)
         tree = {
             "format": 1,
             **self.conditions,
-            "finished": judgment.attacked.keys() == self.attacks.keys(),
+            "finished": marks.attacked.keys() == self.attacks.keys(),
             "device": self.images.x.device.type,
             "versions": versions(),
-            **told,
+            **result.to_tree(),
         }
-        rows = [{**self.conditions, "doubt": "", **row} for row in table(told)]
+        rows = [{**self.conditions, "doubt": "", **row} for row in result.rows()]
         frame = pd.DataFrame(rows, columns=COLUMNS).astype({"correct": "Int64"})
         write_atomically(self.file, json.dumps(tree, indent=2) + "\n")
         write_atomically(self.file.with_suffix(".csv"), frame.to_csv(index=False))

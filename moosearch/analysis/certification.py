@@ -1,7 +1,7 @@
 """How many images a network is proved robust on, beside how many an attack does not fool it on."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from moosearch.errors import SpecError
 from moosearch.extras import require
 from moosearch.judging import judge
 from moosearch.judging.measure import unheard
-from moosearch.judging.record import record, wilson
+from moosearch.judging.record import record
+from moosearch.judgment import SuiteResult, wilson
 from moosearch.registry import to_tree
 from moosearch.verify import Certificate, Effort, Piecewise, certify, points
 from moosearch.verify.certify import Standing
@@ -38,7 +39,7 @@ class Certification:
         eps: Radius of the l_inf ball, in pixel units of [0, 1].
         split: Of which images, or the file.
         certificates: Of each image.
-        attacks: What `moosearch.judging.record.record` says of the attacks on the same images.
+        attacks: What attacks did on the same images.
         file: Where it is written.
     """
 
@@ -46,7 +47,7 @@ class Certification:
     eps: float
     split: str
     certificates: tuple[Certificate, ...]
-    attacks: Mapping[str, Any]
+    attacks: SuiteResult
     file: Path
 
     @property
@@ -63,7 +64,7 @@ class Certification:
     @property
     def at_most(self) -> float:
         """Share of all images without a witness, of verification or of an attack: an upper bound."""
-        withstood: float = self.attacks["worst_case"]["accuracy"]
+        withstood: float = self.attacks.worst_case.accuracy
         counts = self.counts
         return min(withstood, (counts["robust"] + counts["unknown"]) / len(self.certificates))
 
@@ -82,7 +83,7 @@ class Certification:
             "standings": self.counts,
             "ways": dict(Counter(way for each in self.certificates for way in each.ways)),
             "seconds": sum(each.seconds for each in self.certificates),
-            "attacks": dict(self.attacks),
+            "attacks": self.attacks.to_tree(),
             "certificates": [
                 {"image": number, "standing": each.standing, "margin": each.margin, "seconds": each.seconds}
                 for number, each in enumerate(self.certificates)
@@ -145,7 +146,7 @@ def certification(
         some = images_of(model, split, data=own, most=images)
         if images > len(some):
             raise SpecError(f"images: got {images}, expected at most {len(some)}: there are no more.")
-        judgment = judge(
+        marks = judge(
             model.net, some, model.tasks, chosen, seed=model.seed if seed is None else seed, progress=progress
         )
         part = split if own is None else own.stem
@@ -159,13 +160,13 @@ def certification(
             workers=workers,
             progress=partial(progress or unheard, "verified"),
         )
-        withstood = judgment.worst_case.tolist()
+        withstood = marks.worst_case.tolist()
         result = Certification(
             model.name,
             threat.eps,
             str(data or split),
             tuple(_believed(each, right) for each, right in zip(certificates, withstood, strict=True)),
-            record(judgment),
+            record(marks),
             place / "certification.json",
         )
         store(result.file, result.to_tree())

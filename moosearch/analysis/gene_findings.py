@@ -16,6 +16,7 @@ from moosearch.campaign.confirmation import Confirmation
 from moosearch.campaign.header import Header
 from moosearch.campaign.tables import records
 from moosearch.evaluation import Evaluation
+from moosearch.judgment import Measure
 from moosearch.seeding import derive_seed, numpy_generator
 
 MOST_TESTED = 200
@@ -102,7 +103,7 @@ def confirmed_noise(confirmation: Confirmation | None, keys: Sequence[str]) -> d
     found = {}
     for key in keys:
         spreads_ = [
-            member.measured.get(f"{key}_as_searched") or member.measured.get(key)
+            member.measured.get(Measure("as_searched", key)) or member.confirmed_value(key)
             for member in (() if confirmation is None else confirmation.members)
             if len(member.complete) > 1
         ]

@@ -151,8 +151,8 @@ def everything(attack: Attack, shape: tuple[int, int, int]) -> float:
 
 def _point(marks: Tensor) -> dict[str, Any]:
     point = share(marks)
-    low, high = point.pop("interval")
-    return point | {"low": low, "high": high}
+    low, high = point.interval
+    return {"correct": point.correct, "accuracy": point.accuracy, "low": low, "high": high}
 
 
 @dataclass(frozen=True)

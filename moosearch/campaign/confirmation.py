@@ -18,6 +18,7 @@ import pydantic
 
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.evaluation import Evaluation, ObjectiveInfo
+from moosearch.judgment import Judgment, Measure
 from moosearch.pareto import non_dominated, to_losses
 from moosearch.pareto.uncertainty import Replicates
 from moosearch.registry import Count
@@ -73,13 +74,13 @@ class Retraining:
     Attributes:
         number: Which one, from 1.
         objectives: Confirmed values by objective; empty when it failed.
-        judgment: What `moosearch.evaluators.exam.sit` found; empty when it failed.
+        judgment: How it was judged; None when it failed.
         error: The traceback of one that failed.
     """
 
     number: int
     objectives: Mapping[str, float]
-    judgment: Mapping[str, Any]
+    judgment: Judgment | None
     error: str
 
     @classmethod
@@ -87,11 +88,11 @@ class Retraining:
         """Read the file of a training; None where it is none, which is as good as not there."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            found = _RETRAINING.validate_python(stored)
-            if not found.error:
-                judgment = _JUDGMENT.validate_python(stored["judgment"])
-                if not judgment.as_searched.keys() <= found.objectives.keys():
-                    return None
+            found = _RETRAINING.validate_python(stored | {"judgment": stored["judgment"] or None})
+            if not found.error and (
+                found.judgment is None or not found.judgment.as_searched.keys() <= found.objectives.keys()
+            ):
+                return None
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return replace(found, number=int(path.stem))
@@ -102,18 +103,11 @@ class Retraining:
         return self.error.strip().rpartition("\n")[2]
 
     @property
-    def measured(self) -> dict[str, float]:
-        """Everything measured that is one number, by the name that tables use."""
-        values = dict(self.objectives)
-        values |= {f"{key}_as_searched": value for key, value in self.judgment["as_searched"].items()}
-        threats = self.judgment["threats"]
-        for threat in threats:
-            where = f"_{threat['norm']}_{threat['eps']:g}" if len(threats) > 1 else ""
-            accuracies = {name: each["accuracy"] for name, each in threat["attacks"].items()}
-            values |= {f"attack_{name}{where}": value for name, value in accuracies.items()}
-            values[f"suite_worst_case{where}"] = threat["worst_case"]["accuracy"]
-            values[f"suite_average_robust{where}"] = threat["average_robust"]
-        return values
+    def measured(self) -> dict[Measure, float]:
+        """Everything measured that is one number; it was judged."""
+        assert self.judgment is not None
+        confirmed = {Measure("objective", key): value for key, value in self.objectives.items()}
+        return confirmed | self.judgment.measured()
 
     @property
     def illusory(self) -> bool:
@@ -123,7 +117,8 @@ class Retraining:
         where one of several robust accuracies is by a weak attack in a ball too large for anybody, nearly
         all of that one. So it is their mean that decides; accuracies without an attack are left aside.
         """
-        clean, seen = self.judgment["clean"]["accuracy"], self.judgment["as_searched"]
+        assert self.judgment is not None
+        clean, seen = self.judgment.clean.accuracy, self.judgment.as_searched
         attacked = [key for key, value in seen.items() if not value == self.objectives[key] == clean]
         if not attacked:
             return False
@@ -134,45 +129,7 @@ class Retraining:
     @property
     def failed_checks(self) -> dict[str, str]:
         """Checks for masked gradients that failed: name -> explanation."""
-        checks = [check for threat in self.judgment["threats"] for check in threat["checks"]]
-        return {check["name"]: check["explanation"] for check in checks if not check["passed"]}
-
-
-@dataclass(frozen=True)
-class _Share:
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class _Attacked(_Share):
-    attack: Any
-
-
-@dataclass(frozen=True)
-class _Check:
-    name: str
-    passed: bool
-    explanation: str
-
-
-@dataclass(frozen=True)
-class _Threat:
-    norm: str
-    eps: float
-    attacks: Mapping[str, _Attacked]
-    worst_case: _Share
-    average_robust: float
-    checks: Sequence[_Check]
-
-
-@dataclass(frozen=True)
-class _Judgment:
-    """What is read of a judgment; `moosearch.evaluators.exam.sit` says more."""
-
-    images: Annotated[int, pydantic.Field(ge=1)]
-    clean: _Share
-    as_searched: Mapping[str, float]
-    threats: Sequence[_Threat]
+        return {} if self.judgment is None else self.judgment.failed_checks
 
 
 @dataclass(frozen=True)
@@ -183,7 +140,6 @@ class _Plan:
 
 
 _RETRAINING = pydantic.TypeAdapter(Retraining)
-_JUDGMENT = pydantic.TypeAdapter(_Judgment)
 _PLAN = pydantic.TypeAdapter(_Plan)
 
 
@@ -253,18 +209,27 @@ class Member:
         ]
 
     @cached_property
-    def measured(self) -> dict[str, Spread]:
-        """Everything measured, by the name that tables use: objectives first."""
+    def measured(self) -> dict[Measure, Spread]:
+        """Everything measured: objectives first."""
         each = {retraining.number: retraining.measured for retraining in self.complete}
-        names = [
-            name for name in next(iter(each.values()), {}) if all(name in values for values in each.values())
-        ]
-        return {name: Spread({number: values[name] for number, values in each.items()}) for name in names}
+        common = [m for m in next(iter(each.values()), {}) if all(m in values for values in each.values())]
+        return {m: Spread({number: values[m] for number, values in each.items()}) for m in common}
+
+    def confirmed_value(self, key: str) -> Spread | None:
+        """Return the confirmed values of an objective; None of a cost, which is as it was."""
+        return self.measured.get(Measure("objective", key))
+
+    @property
+    def judgment(self) -> Judgment:
+        """How the first training was judged: on the same images, by the same attacks as the others."""
+        judgment = self.complete[0].judgment
+        assert judgment is not None
+        return judgment
 
     @property
     def images(self) -> int:
         """Test images that it was judged on."""
-        return int(self.complete[0].judgment["images"])
+        return self.judgment.images
 
     @property
     def illusory(self) -> bool:
@@ -289,12 +254,12 @@ class Member:
     def to_tree(self) -> dict[str, Any]:
         """Write what was confirmed as plain data; at least one training was judged."""
         values = {
-            name: {
+            measure.column: {
                 "mean": spread.mean,
                 "std": _known(spread.std),
                 "by_seed": {str(number): value for number, value in spread.values.items()},
             }
-            for name, spread in self.measured.items()
+            for measure, spread in self.measured.items()
         }
         counts = self.failed_checks
         return {
@@ -305,11 +270,11 @@ class Member:
             "values": values,
             "threats": [
                 {
-                    "norm": threat["norm"],
-                    "eps": threat["eps"],
-                    "attacks": {name: each["attack"] for name, each in threat["attacks"].items()},
+                    "norm": threat.norm,
+                    "eps": threat.eps,
+                    "attacks": {name: each.attack for name, each in threat.attacks.items()},
                 }
-                for threat in self.complete[0].judgment["threats"]
+                for threat in self.judgment.threats
             ],
             "standing": None if self.standing is None else self.standing.to_tree(),
             "failed_checks": {
@@ -366,14 +331,14 @@ class Confirmation:
         return sum(len(m.failed) for m in self.members)
 
     @property
-    def measured(self) -> tuple[str, ...]:
-        """Names of everything measured."""
-        return tuple(dict.fromkeys(name for m in self.members for name in m.measured))
+    def measured(self) -> tuple[Measure, ...]:
+        """Everything measured of any member."""
+        return tuple(dict.fromkeys(measure for m in self.members for measure in m.measured))
 
     @property
     def confirmed(self) -> tuple[str, ...]:
         """Keys of the objectives that were confirmed; costs are as they were."""
-        return tuple(info.key for info in self.objectives if info.key in self.measured)
+        return tuple(o.key for o in self.objectives if Measure("objective", o.key) in self.measured)
 
     def member(self, candidate_id: str) -> Member | None:
         """Return the member with this id, if it was judged at all."""
@@ -425,7 +390,8 @@ def _standings(judged: Sequence[Member], objectives: Sequence[ObjectiveInfo]) ->
 def _row(member: Member, objectives: Sequence[ObjectiveInfo]) -> dict[str, Any]:
     row: dict[str, Any] = {"id": member.estimate.candidate.id}
     row |= {info.key: member.estimate.objectives[info.key] for info in objectives}
-    for name, spread in member.measured.items():
+    for measure, spread in member.measured.items():
+        name = measure.column
         row |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
         row |= {f"{name}_seed{number}": value for number, value in spread.values.items()}
     row |= {"trainings": len(member.complete), "trainings_failed": len(member.failed)}

@@ -117,7 +117,7 @@ def _caption(campaign: Any, confirmation: Any, *, left_out: int = 0) -> str | No
 
 def attack_table(confirmation: Any) -> Table:
     """Return a confirmed front under each attack, and the worst of them: mean accuracies on test images."""
-    names = [name for name in confirmation.measured if name.startswith(("attack_", "suite_"))]
+    measures = [m for m in confirmation.measured if m.kind not in ("objective", "as_searched")]
     table = Table(
         title="accuracy on test images under each attack (mean over trainings)",
         title_justify="left",
@@ -125,11 +125,11 @@ def attack_table(confirmation: Any) -> Table:
         padding=0,  # ten attacks fit on a terminal of 80 columns
     )
     table.add_column("id", no_wrap=True)
-    for name in names:
-        head = name.removeprefix("attack_").removeprefix("suite_").replace("average_robust", "Avg-_Robust")
-        table.add_column(head.replace("_", "\n"), justify="right", min_width=5, overflow="fold")
+    for measure in measures:
+        head = measure.label.replace("average robust", "Avg- Robust").replace(" ", "\n")
+        table.add_column(head, justify="right", min_width=5, overflow="fold")
     for member in confirmation.members:
-        means = [f"{member.measured[name].mean:.3f}" if member.complete else "-" for name in names]
+        means = [f"{member.measured[m].mean:.3f}" if member.complete else "-" for m in measures]
         table.add_row(member.estimate.candidate.id, *means)
     return table
 
@@ -163,10 +163,8 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
 
 
 def _spread(member: Any, key: str) -> str:
-    if key not in member.measured:
-        return ""
-    spread = member.measured[key]
-    return spread_text(spread.mean, spread.std)
+    spread = member.confirmed_value(key)
+    return "" if spread is None else spread_text(spread.mean, spread.std)
 
 
 def _verdict(member: Any) -> str:

@@ -205,8 +205,8 @@ def _table(found: Any) -> Table:
     table.add_column("share", justify="right")
     table.add_column("", justify="left")
     counts = found.counts
-    attacked = found.attacks["worst_case"]
-    by = ", ".join(found.attacks["attacks"])
+    attacked = found.attacks.worst_case
+    by = ", ".join(found.attacks.attacks)
     seconds = f"{tree['seconds']:.1f} s in all"
     rows = [
         ("right as they are", images - counts["wrong"], ""),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moosearch.evaluators.task import Exam
+from moosearch.judgment import Judgment, MaskingCheck, ThreatResult
 
 if TYPE_CHECKING:
     from moosearch.attacks import Threat
@@ -24,7 +25,7 @@ def sit(
     objectives: Sequence[Any],
     *,
     seed: int,
-) -> tuple[dict[str, float], dict[str, Any]]:
+) -> tuple[dict[str, float], Judgment]:
     """Judge a network.
 
     Args:
@@ -55,13 +56,15 @@ def sit(
     withstood, judged = {}, []
     for threat in exam.threats:
         attacks = named_attacks(exam.attacks, threat, surrogate=exam.surrogate)
-        judgment = judge(net, images, tasks, attacks, seed=seed)
-        doubts = dict.fromkeys(each.doubt for each in judgment.attacked.values() if each.doubt)
-        withstood[threat] = judgment.worst_case
+        marks = judge(net, images, tasks, attacks, seed=seed)
+        doubts = dict.fromkeys(each.doubt for each in marks.attacked.values() if each.doubt)
+        withstood[threat] = marks.worst_case
         checks = _checks(exam, net, images, tasks, threat, seed)
         if doubts:
-            checks.append({"name": WARNED, "passed": False, "explanation": " ".join(doubts)})
-        judged.append({**threat._asdict(), **record(judgment), "checks": checks})
+            checks.append(MaskingCheck(WARNED, passed=False, explanation=" ".join(doubts)))
+        judged.append(
+            ThreatResult(**vars(record(marks)), norm=threat.norm, eps=threat.eps, checks=tuple(checks))
+        )
     subject = Subject(net, images, tasks, shape, seed)
     measured = {key_of(o): o.measure(subject) for o in objectives if o.kind == "fraction"}
     proofs = {key_of(o) for o in objectives if isinstance(o, VerifiedFraction)}
@@ -69,20 +72,15 @@ def sit(
     confirmed = {
         key_of(o): o.confirmed(withstood, clean) for o in objectives if isinstance(o, RobustAccuracy)
     }
-    return measured | confirmed, {
-        "images": len(images),
-        "clean": share(clean),
-        "as_searched": as_searched,
-        "threats": judged,
-    }
+    return measured | confirmed, Judgment(len(images), share(clean), as_searched, tuple(judged))
 
 
 def _checks(
     exam: Exam, net: "RobustNet", images: "Split", tasks: tuple["Task", ...], threat: "Threat", seed: int
-) -> list[dict[str, Any]]:
-    """Look for masked gradients: ``name``, ``passed``, ``observed`` and ``explanation`` of every check."""
+) -> list[MaskingCheck]:
+    """Look for masked gradients."""
     from moosearch.judging.masking import checks, explain
 
     surrogate = Path(exam.surrogate) if exam.surrogate else None
     found = checks(net, images, tasks, threat, seed=seed, surrogate=surrogate)
-    return [{"name": name, **check, "explanation": explain(name)} for name, check in found.items()]
+    return [MaskingCheck(name, explanation=explain(name), **check) for name, check in found.items()]

@@ -267,7 +267,7 @@ def _intervals(objectives: list[Any], values: Mapping[str, float], images: int) 
 
     A mean of several shares of images has none.
     """
-    from moosearch.judging.record import wilson
+    from moosearch.judgment import wilson
 
     found = {}
     for objective in objectives:

@@ -9,6 +9,7 @@ approximation.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -198,19 +199,20 @@ def judge_int8(
             }
     return {
         "images": len(val),
-        "agreement": share(torch.cat(same))["accuracy"],
-        "clean": share(clean),
-        "float_clean": share(correct_clean(net, val)),
+        "agreement": share(torch.cat(same)).accuracy,
+        "clean": asdict(share(clean)),
+        "float_clean": asdict(share(correct_clean(net, val))),
         "robust": robust,
     }
 
 
 def _shares(marks: Tensor) -> dict[str, Any]:
     """Return the mean share of (G, N) booleans, with its interval where G is 1."""
+    if len(marks) == 1:
+        found: dict[str, Any] = asdict(share(marks[0]))
+        return found
     shares = [share(group) for group in marks]
-    if len(shares) == 1:
-        return shares[0]
-    return {"accuracy": fmean(each["accuracy"] for each in shares), "interval": None}
+    return {"accuracy": fmean(each.accuracy for each in shares), "interval": None}
 
 
 @torch.no_grad()

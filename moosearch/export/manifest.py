@@ -11,7 +11,8 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.evaluation import Evaluation
 from moosearch.export.files import FORMAT
-from moosearch.judging.record import attack_tree, wilson
+from moosearch.judging.record import attack_tree
+from moosearch.judgment import wilson
 from moosearch.models import count_flops, count_parameters
 from moosearch.plan.spec import CampaignSpec
 from moosearch.provenance import versions
@@ -123,8 +124,10 @@ def confirmation_of(
     tree = member.to_tree()
     robust = [o for o in campaign.objectives if isinstance(o, RobustAccuracy)]
     means = {key_of(o) for o in robust if not o.is_proportion}
-    for name, value in tree["values"].items():
-        mean = name.startswith("suite_average_robust") or name.removesuffix("_as_searched") in means
+    for measure in member.measured:
+        value = tree["values"][measure.column]
+        own = measure.kind in ("objective", "as_searched")
+        mean = measure.kind == "average_robust" or (own and measure.name in means)
         correct = round(value["mean"] * member.images)
         value["interval"] = None if mean else list(wilson(correct, member.images))
     return tree

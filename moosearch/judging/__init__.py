@@ -2,7 +2,7 @@
 
 from moosearch.judging.measure import (
     Attacked,
-    Judgment,
+    Marks,
     correct_clean,
     correct_under,
     fraction,
@@ -10,4 +10,4 @@ from moosearch.judging.measure import (
     judgments,
 )
 
-__all__ = ["Attacked", "Judgment", "correct_clean", "correct_under", "fraction", "judge", "judgments"]
+__all__ = ["Attacked", "Marks", "correct_clean", "correct_under", "fraction", "judge", "judgments"]

@@ -16,7 +16,7 @@ from moosearch.attacks import Attack, perturb
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import DivergedError
 from moosearch.judging.measure import attack_generator, averaged, batch_size, twin_of
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.models import RobustNet
 
 Told = Callable[[int, int], None]

@@ -144,8 +144,8 @@ class Attacked:
 
 
 @dataclass(frozen=True)
-class Judgment:
-    """What is known of a network on N images.
+class Marks:
+    """What is known of a network on N images, image by image.
 
     Attributes:
         clean: (N,) booleans: right as they are.
@@ -179,7 +179,7 @@ def judge(
     seed: int,
     batch: int = 0,
     progress: Progress | None = None,
-) -> Judgment:
+) -> Marks:
     """Run every attack on every image that is right as it is, whatever the other attacks did.
 
     Args:
@@ -204,16 +204,16 @@ def judgments(
     seed: int,
     batch: int = 0,
     progress: Progress | None = None,
-) -> Iterator[Judgment]:
+) -> Iterator[Marks]:
     """Judge as `judge` does, and yield what is known before the first attack and after each one."""
     size = batch or batch_size(images)
     clean = correct_clean(net, images, batch=size)
-    judgment, twin = Judgment(clean), twin_of(net, images)
+    judgment, twin = Marks(clean), twin_of(net, images)
     yield judgment
     for name, attack in attacks.items():
         told = partial(progress or unheard, name)
         attacked = _attacked(attack, net, twin, images, tasks, clean, seed=seed, size=size, progress=told)
-        judgment = Judgment(clean, {**judgment.attacked, name: attacked})
+        judgment = Marks(clean, {**judgment.attacked, name: attacked})
         yield judgment
 
 

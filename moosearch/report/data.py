@@ -181,8 +181,9 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
     """Return what a confirmation found: ``planned``, ``done``, ``keys``, and ``members`` as far as judged.
 
     A member has ``id``, the search's ``estimate`` by key, ``images``, ``trainings`` and ``failed``,
-    ``values`` (key -> mean and standard deviation), ``standing``, ``checks`` (those that failed: name,
-    trainings, explanation), ``errors``; ``illusory`` is what is said of those that are so. None where no
+    ``values`` (column -> mean and standard deviation), ``standing``, ``checks`` (those that failed: name,
+    trainings, explanation), ``errors``; ``suite`` has column, label and whether it is an attack of what
+    the suite measured; ``illusory`` is what is said of those that are so. None where no
     confirmation was started.
     """
     found = campaign.confirmation
@@ -217,7 +218,11 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
         "failed": found.failed,
         "illusory": ILLUSORY,
         "keys": list(found.confirmed),
-        "measured": list(found.measured),
+        "suite": [
+            [m.column, m.label, m.kind == "attack"]
+            for m in found.measured
+            if m.kind not in ("objective", "as_searched")
+        ],
         "members": members,
     }
 

@@ -135,15 +135,14 @@ def _standing(
 def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None) -> list[str]:
     if evaluation.status == "failed":
         return []
-    confirmed = {} if member is None else member.measured
     lines = ["", "| | search, validation images | confirmed, test images |", "| --- | --- | --- |"]
     for info in campaign.header.objectives:
         value = spread_text(evaluation.objectives[info.key], evaluation.deviations.get(info.key, math.nan))
-        own = confirmed.get(info.key)
+        own = None if member is None else member.confirmed_value(info.key)
         lines.append(f"| {info.key} | {value} | {'' if own is None else spread_text(own.mean, own.std)} |")
-    for key in (key for key in confirmed if key.startswith("suite_worst_case")):
-        spread = confirmed[key]
-        lines.append(f"| {key.replace('_', ' ')} | | {spread_text(spread.mean, spread.std)} |")
+    for measure, spread in ({} if member is None else member.measured).items():
+        if measure.kind == "worst_case":
+            lines.append(f"| suite {measure.label} | | {spread_text(spread.mean, spread.std)} |")
     lines += [f"| {key} | {value_text(value)} | |" for key, value in evaluation.metrics.items()]
     if fault := evaluation.provenance.get("fault"):
         lines += ["", f"Trained contiguous in float32: on this machine a {escape_markdown(str(fault))}."]

@@ -159,7 +159,7 @@ def _store(folder: CampaignFolder, outcome: Outcome) -> None:
         "number": outcome.number,
         "status": evaluation.status,
         "objectives": evaluation.objectives,
-        "judgment": outcome.judgment,
+        "judgment": {} if outcome.judgment is None else outcome.judgment.to_tree(),
         "seconds": evaluation.seconds,
         "provenance": evaluation.provenance,
         "history": outcome.history,

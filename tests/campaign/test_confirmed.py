@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import statistics
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,14 +14,21 @@ from moosearch.campaign.status import read_status
 from moosearch.cli.status import _confirmation
 from moosearch.cli.tables import doubts, front_table
 from moosearch.export.card import _place, model_card
+from moosearch.judgment import Measure, Share
 from moosearch.report.data import confirmation
 from moosearch.report.plots import front as plots
 
+IMAGES = 1000
 CLEAN, ROBUST = [0.9, 0.8, 0.85], [0.5, 0.6, 0.4]
 
 
 def share(accuracy):
-    return {"correct": round(360 * accuracy), "accuracy": accuracy, "interval": [0.0, 1.0]}
+    return asdict(Share.of(round(IMAGES * accuracy), IMAGES))
+
+
+def attacked(accuracy, eps):
+    said = {"norm": "linf", "eps": eps, "mean_distance": None, "seconds": 1.0, "images_per_second": None}
+    return share(accuracy) | {"attack": {"name": "fgsm", "eps": eps}, "doubt": ""} | said
 
 
 def write(root, identity, number, *, clean, robust, masked=False, seen=None, eps=(0.1,)):
@@ -28,7 +36,9 @@ def write(root, identity, number, *, clean, robust, masked=False, seen=None, eps
         {
             "norm": "linf",
             "eps": radius,
-            "attacks": {"fgsm": share(robust + 0.1) | {"attack": {"name": "fgsm", "eps": radius}}},
+            "images": IMAGES,
+            "clean": share(clean),
+            "attacks": {"fgsm": attacked(robust + 0.1, radius)},
             "worst_case": share(robust),
             "average_robust": robust + 0.1,
             "checks": [
@@ -39,7 +49,7 @@ def write(root, identity, number, *, clean, robust, masked=False, seen=None, eps
     ]
     objectives = {"clean_accuracy": clean, "robust_accuracy": robust}
     as_searched = objectives | {"robust_accuracy": robust if seen is None else seen}
-    judgment = {"images": 360, "clean": share(clean), "as_searched": as_searched, "threats": threats}
+    judgment = {"images": IMAGES, "clean": share(clean), "as_searched": as_searched, "threats": threats}
     record = {"number": number, "objectives": objectives, "judgment": judgment, "error": ""}
     path = root / "confirmed" / identity / f"{number}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +73,11 @@ def campaign(finished, tmp_path):
 
 def test_means_and_deviations_are_over_trainings(campaign):
     member = campaign.confirmation.member(campaign.front.members[1].candidate.id)
-    spread = member.measured["robust_accuracy"]
+    spread = member.confirmed_value("robust_accuracy")
     assert spread.mean == pytest.approx(0.5 - 0.01)
     assert spread.std == pytest.approx(0.1)
     assert spread.values == {number + 1: pytest.approx(value - 0.01) for number, value in enumerate(ROBUST)}
-    assert member.measured["attack_fgsm"].mean == pytest.approx(0.6 - 0.01)
+    assert member.measured[Measure("attack", "fgsm")].mean == pytest.approx(0.6 - 0.01)
     assert campaign.confirmation.confirmed == ("clean_accuracy", "robust_accuracy")
 
 
@@ -75,7 +85,7 @@ def test_attacks_in_several_balls_are_told_apart(campaign):
     identity = campaign.front.members[0].candidate.id
     for number in (1, 2, 3):
         write(campaign.folder.root, identity, number, clean=0.9, robust=0.5, eps=(0.1, 0.05))
-    names = campaign.confirmation.member(identity).measured.keys()
+    names = {measure.column for measure in campaign.confirmation.member(identity).measured}
     assert {"attack_fgsm_linf_0.1", "attack_fgsm_linf_0.05", "suite_worst_case_linf_0.05"} <= names
 
 
@@ -109,7 +119,7 @@ def test_members_are_compared_by_as_many_trainings_as_all_have(campaign):
     assert all(member.standing.stays for member in found.members)
     assert "noise unknown" in " ".join(front_table(campaign).columns[0].cells)
     other = found.member(campaign.front.members[1].candidate.id)
-    assert len(other.measured["clean_accuracy"].values) == 3, "means are over all there are"
+    assert len(other.confirmed_value("clean_accuracy").values) == 3, "means are over all there are"
     assert other.to_tree()["standing"]["probability"] is None
 
 
@@ -207,7 +217,7 @@ def test_the_front_is_drawn_twice(campaign):
     count = len(campaign.front)
     estimates, means = (
         [[e.objectives[k] for k in ("clean_accuracy", "robust_accuracy")] for e in campaign.front],
-        [[m.measured[k].mean for k in ("clean_accuracy", "robust_accuracy")] for m in found.members],
+        [[m.confirmed_value(k).mean for k in ("clean_accuracy", "robust_accuracy")] for m in found.members],
     )
     offsets = [np.asarray(c.get_offsets()) for c in axes.collections]
     for expected in (estimates, means):

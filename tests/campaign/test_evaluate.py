@@ -21,7 +21,7 @@ from moosearch.attacks.suite import named_attacks
 from moosearch.data.digits import Digits
 from moosearch.errors import DataUnavailableError, SpecError
 from moosearch.judging import judge
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 
 QUICK = ("--attacks", "fgsm,pgd3", "--images", 60)
 TIMES = ["seconds", "images_per_second"]

@@ -25,7 +25,7 @@ from moosearch.errors import SpecError
 from moosearch.judging import judge
 from moosearch.judging.alignment import alignment, cosines, features
 from moosearch.judging.gallery import Gallery
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.report.plots import robustness as plots
 from moosearch.report.plots import style as figures
 

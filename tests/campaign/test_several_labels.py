@@ -79,8 +79,8 @@ def test_it_is_confirmed(searched, cli):
     assert code == 0, err
     (member,) = moosearch.Campaign(searched.folder.root).confirmation.members
     judgment = member.complete[0].judgment
-    assert list(judgment["threats"][0]["attacks"]) == ["fgsm", "pgd20", "noise"]
-    assert "black_box_stronger" not in [check["name"] for check in judgment["threats"][0]["checks"]]
+    assert list(judgment.threats[0].attacks) == ["fgsm", "pgd20", "noise"]
+    assert "black_box_stronger" not in [check.name for check in judgment.threats[0].checks]
     assert "1 member confirmed by 1 training," in out
 
 

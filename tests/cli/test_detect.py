@@ -15,7 +15,7 @@ from moosearch.errors import DataUnavailableError
 from moosearch.judging import correct_clean
 from moosearch.judging.detection import Scored, score_images, threshold_of
 from moosearch.judging.evasion import Evasion
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.models.defenses.squeezing import BitDepthLayer, MedianFilterLayer
 
 QUICK = ("--attacks", "fgsm,pgd3", "--images", 40)

@@ -12,6 +12,7 @@ import pytest
 from moosearch.api.campaign import Campaign
 from moosearch.cli.tables import doubts
 from moosearch.errors import SpecError
+from moosearch.judgment import MaskingCheck
 from moosearch.pareto import Front
 
 REFERENCE = Path(__file__).resolve().parents[1] / "older/digits"
@@ -173,9 +174,9 @@ def test_an_export_is_chosen_by_rule_and_bounds(cli, folder, front, monkeypatch)
 def test_doubts_are_said_of_those_that_are_shown(folder):
     """The reference campaign has none: two members of it are given some."""
     confirmation = Campaign(folder).confirmation
-    judgment = {**confirmation.members[0].complete[0].judgment}
-    check = {"name": "warned", "passed": False, "explanation": "too weak"}
-    judgment["threats"] = [{**judgment["threats"][0], "checks": [check]}]
+    judgment = confirmation.members[0].judgment
+    check = MaskingCheck("warned", passed=False, explanation="too weak")
+    judgment = replace(judgment, threats=(replace(judgment.threats[0], checks=(check,)),))
     members = tuple(
         replace(member, complete=tuple(replace(each, judgment=judgment) for each in member.complete[:1]))
         for member in confirmation.members[:2]

@@ -16,7 +16,7 @@ from moosearch.errors import ExportError, SpecError
 from moosearch.export import int8
 from moosearch.export.int8 import StraightThrough, judge_int8, write_int8
 from moosearch.export.programs import write_programs
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.models.network import RobustNet
 from moosearch.registry import build
 from moosearch.seeding import torch_generator

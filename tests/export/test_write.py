@@ -24,7 +24,7 @@ from moosearch.export.files import FILES
 from moosearch.export.manifest import on_front
 from moosearch.export.programs import write_programs
 from moosearch.export.write import export_model
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.registry import build
 from moosearch.seeding import torch_generator
 from moosearch.training import CandidateSpec

@@ -31,7 +31,7 @@ from moosearch.judging.detection import (
     worst_case,
 )
 from moosearch.judging.evasion import Evasion, agreement
-from moosearch.judging.record import wilson
+from moosearch.judgment import wilson
 from moosearch.models import RobustNet
 from moosearch.models.defenses.squeezing import BitDepthLayer, MedianFilterLayer
 from moosearch.seeding import seeded_torch

@@ -4,6 +4,7 @@ import json
 import math
 from statistics import NormalDist
 
+import pydantic
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from moosearch.attacks.gradient import Fgsm, NoAttack
-from moosearch.judging import Attacked, Judgment
-from moosearch.judging.record import record, share, wilson
+from moosearch.judging import Attacked, Marks
+from moosearch.judging.record import record, share
+from moosearch.judgment import Share, SuiteResult, wilson
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=200)
 COUNTS = st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -87,13 +89,13 @@ def test_more_confidence_and_fewer_images_make_it_wider():
 
 def test_share_counts_marks():
     marks = torch.tensor([True, False, True, True])
-    assert share(marks) == {"correct": 3, "accuracy": 0.75, "interval": list(wilson(3, 4))}
+    assert share(marks) == Share(3, 0.75, wilson(3, 4))
 
 
 def judgment():
     clean = torch.tensor([True, True, True, False])
     nan = math.nan
-    return Judgment(
+    return Marks(
         clean,
         {
             "fgsm": Attacked(
@@ -110,21 +112,22 @@ def judgment():
 
 def test_record_holds_what_was_judged():
     found = record(judgment())
-    assert found["images"] == 4
-    assert [found[key]["correct"] for key in ("clean", "worst_case")] == [3, 1]
-    assert found["average_robust"] == (0.25 + 0.75) / 2
-    fgsm = found["attacks"]["fgsm"]
-    assert (fgsm["correct"], fgsm["seconds"], fgsm["images_per_second"]) == (1, 2.0, 1.5)
-    assert fgsm["mean_distance"] == pytest.approx(0.2)
-    assert (fgsm["attack"]["name"], fgsm["attack"]["eps"]) == ("fgsm", 0.1)
+    assert found.images == 4
+    assert (found.clean.correct, found.worst_case.correct) == (3, 1)
+    assert found.average_robust == (0.25 + 0.75) / 2
+    fgsm = found.attacks["fgsm"]
+    assert (fgsm.correct, fgsm.seconds, fgsm.images_per_second) == (1, 2.0, 1.5)
+    assert fgsm.mean_distance == pytest.approx(0.2)
+    assert (fgsm.attack["name"], fgsm.attack["eps"]) == ("fgsm", 0.1)
 
 
 def test_record_says_none_where_there_is_nothing_to_say():
-    none = record(judgment())["attacks"]["none"]
-    assert none["mean_distance"] is none["images_per_second"] is None
-    assert record(Judgment(torch.tensor([True])))["average_robust"] is None
+    none = record(judgment()).attacks["none"]
+    assert none.mean_distance is none.images_per_second is None
+    assert record(Marks(torch.tensor([True]))).average_robust is None
 
 
 def test_record_is_json():
     found = record(judgment())
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    written = json.dumps(found.to_tree(), allow_nan=False)
+    assert pydantic.TypeAdapter(SuiteResult).validate_python(json.loads(written)) == found

@@ -122,13 +122,11 @@ const Evidence = (data, known, badge) => {
         },
       }));
     }
-    const attacks = found.measured.filter((name) => /^(attack|suite)_/.test(name));
-    const short = (name) => name.replace(/^(attack|suite)_/, "").replaceAll("_", " ");
     const weakest = (m) =>
       Math.min(
-        ...attacks
-          .filter((name) => name.startsWith("attack_") && m.values[name])
-          .map((name) => m.values[name][0]),
+        ...found.suite
+          .filter(([name, , isAttack]) => isAttack && m.values[name])
+          .map(([name]) => m.values[name][0]),
       );
     const rows = judged.map((m) =>
       el(
@@ -145,9 +143,9 @@ const Evidence = (data, known, badge) => {
           text: m.standing.probability === null ? "–" : m.standing.probability.toFixed(2),
         }),
         el("td", { class: "n", text: String(m.images) }),
-        ...attacks.map((name) =>
+        ...found.suite.map(([name, , isAttack]) =>
           el("td", {
-            class: name.startsWith("attack_") && m.values[name]?.[0] === weakest(m) ? "n strongest" : "n",
+            class: isAttack && m.values[name]?.[0] === weakest(m) ? "n strongest" : "n",
             text: m.values[name] ? m.values[name][0].toFixed(3) : "–",
           }),
         ),
@@ -179,7 +177,7 @@ const Evidence = (data, known, badge) => {
                 title: "Probability of being non-dominated, given the noise of the trainings",
               }),
               el("th", { class: "n", text: "images" }),
-              ...attacks.map((name) => el("th", { class: "n", text: short(name) })),
+              ...found.suite.map(([, label]) => el("th", { class: "n", text: label })),
             ),
           ),
           el("tbody", {}, ...rows),

@@ -228,9 +228,7 @@ def _stds(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Array:
 def _means(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
     """Return confirmed means; of a cost, what the search measured."""
     key = objective.key
-    return np.array(
-        [m.measured[key].mean if key in m.measured else m.estimate.objectives[key] for m in judged]
-    )
+    return np.array([v.mean if (v := m.confirmed_value(key)) else m.estimate.objectives[key] for m in judged])
 
 
 def _reach(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
@@ -241,7 +239,7 @@ def _reach(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
 
 def _confirmed_stds(judged: Sequence[Member], objective: ObjectiveInfo) -> Array:
     key = objective.key
-    return np.nan_to_num([m.measured[key].std if key in m.measured else 0.0 for m in judged])
+    return np.nan_to_num([v.std if (v := m.confirmed_value(key)) else 0.0 for m in judged])
 
 
 def _values(evaluations: Iterable[Evaluation], objective: ObjectiveInfo) -> Array:
@@ -289,7 +287,7 @@ def dumbbells(confirmation: Confirmation) -> Figure:
     """
     judged = [member for member in confirmation.members if member.complete]
     infos = [info for info in confirmation.objectives if info.key in confirmation.confirmed]
-    attacks = [name for name in confirmation.measured if name.startswith("attack_")]
+    attacks = [measure for measure in confirmation.measured if measure.kind == "attack"]
     panels = len(infos) + bool(attacks)
     figure = Figure(figsize=(1.5 + 3.6 * panels, 1.3 + 0.34 * len(judged)), layout="constrained")
     grid = figure.subplots(1, panels, squeeze=False, sharey=True)[0]
@@ -303,11 +301,12 @@ def dumbbells(confirmation: Confirmation) -> Figure:
         _solid(axes, means, rows, judged, MEMBER)
         axes.set_ylim(len(judged) - 0.4, -0.6)
         axes.set_xlabel(axis_label(info))
-    for index, name in enumerate(attacks):
-        means = np.array([member.measured[name].mean for member in judged])
-        label = name.removeprefix("attack_").replace("_", " ")
+    for index, attack in enumerate(attacks):
+        means = np.array([member.measured[attack].mean for member in judged])
         color = colormaps["tab10"](index % 10)
-        grid[-1].plot(means, rows, MARKERS[index % len(MARKERS)], color=color, markersize=5, label=label)
+        grid[-1].plot(
+            means, rows, MARKERS[index % len(MARKERS)], color=color, markersize=5, label=attack.label
+        )
     if attacks:
         grid[-1].set_xlabel("accuracy under each attack (mean)")
         grid[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
