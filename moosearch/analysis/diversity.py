@@ -13,7 +13,7 @@ from moosearch.data import DATASETS, Dataset, Split, labels_of
 from moosearch.data.statistics import inter_class_variance, similar_classes
 from moosearch.data.tasks import TaskSpec
 from moosearch.errors import SpecError
-from moosearch.plan.plan import import_plugins, make_plan
+from moosearch.plan.reading import corner_of, import_plugins, read
 from moosearch.registry import build
 from moosearch.seeding import derive_seed, torch_generator
 from moosearch.space.files import Document, load
@@ -41,8 +41,14 @@ def classes(document: Document, *, most: int = 0) -> pd.DataFrame:
     Returns:
         One row: ``dataset``, ``images``, ``classes``, ``inter_class_variance``.
     """
-    plan = make_plan(document)
-    return _classes(plan.datasets[0], most)
+    return _classes(_dataset(document), most)
+
+
+def _dataset(document: Document) -> Dataset:
+    """Return the dataset of a search space; of several, that of its first corner."""
+    reading = read(document)
+    corner = next(iter(reading.space.corners()))
+    return corner_of(reading.space, corner, reading.place.child("candidate")).dataset
 
 
 def _classes(dataset: Dataset, most: int) -> pd.DataFrame:
@@ -66,7 +72,7 @@ def similar(document: Document, *, groups: int, most: int = 0) -> TaskSpec:
         groups: Number of groups.
         most: Number of training images; 0 for all.
     """
-    dataset = make_plan(document).datasets[0]
+    dataset = _dataset(document)
     images, names = training_images(dataset, most), dataset.tasks[0].groups
     if len(torch.unique(images.y)) < len(names):
         raise SpecError(f"--images: got {most}, expected enough images to meet all {len(names)} classes.")

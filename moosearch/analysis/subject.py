@@ -13,7 +13,7 @@ from moosearch.evaluation import Evaluation
 from moosearch.models import RobustNet
 from moosearch.models.exported import load_exported, signature
 from moosearch.pareto import Front
-from moosearch.plan.plan import campaign_spec
+from moosearch.plan.reading import campaign_spec
 from moosearch.plan.spec import CampaignSpec
 from moosearch.registry import build
 from moosearch.space.files import load

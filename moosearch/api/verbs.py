@@ -11,7 +11,8 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
 from moosearch.campaign.order import Order
 from moosearch.errors import CampaignError, Place
-from moosearch.plan.plan import Plan, make_plan
+from moosearch.plan.plan import Plan, plan
+from moosearch.plan.reading import Reading, read
 from moosearch.plan.single import single
 from moosearch.run import confirm as confirming
 from moosearch.run.recovery import repair_log, restore_files
@@ -51,25 +52,24 @@ def search(
     """
     document = Document(dict(space), Place()) if isinstance(space, Mapping) else load_space(space)
     document = override(document, overrides)
-    plan = make_plan(document)
+    reading = read(document)
     sources = [warm_start] if isinstance(warm_start, str | Path) else warm_start
     if sources:
-        plan = _warmed(plan, sources, observer)
-    folder = CampaignFolder(out or Path("results") / plan.campaign.name)
+        reading = _warmed(reading, sources, observer)
+    folder = CampaignFolder(out or Path("results") / reading.campaign.name)
     repair_log(folder, observer)
     restore_files(folder, observer)
     if folder.spec.exists():
-        old = make_plan(load(folder.spec))
-        if not document.data["campaign"].get("reference_point"):
-            plan = plan.with_reference_of(old)  # a latency's was measured, and would not come out the same
-        change = difference(old.identity(), plan.identity())
+        old = read(load(folder.spec))
+        reading = reading.with_reference_of(old)  # a latency's was measured, and would not come out the same
+        change = difference(old.identity(), reading.identity())
         if change:
             longer = " (and --generations N, if that is all)" if "budget.generations" in change else ""
             raise CampaignError(
                 f"{folder.root}: holds another campaign: {change}. Give this one a folder with --out, "
                 f"or go on with that one by `moosearch resume {folder.root}`{longer}."
             )
-    return _run(plan, folder, observer, stop)
+    return _run(plan(reading), folder, observer, stop)
 
 
 def train(
@@ -140,14 +140,14 @@ def resume(
     document = load(files.spec)
     if generations is not None:
         overrides = [*overrides, f"campaign.budget.generations={generations}"]
-    plan = make_plan(override(document, overrides))
+    reading = read(override(document, overrides))
     if overrides:
         # The number of generations alone may change: `run` sees to it.
-        number = f"campaign.budget.generations={plan.campaign.budget.generations}"
-        change = difference(make_plan(override(document, [number])).identity(), plan.identity())
+        number = f"campaign.budget.generations={reading.campaign.budget.generations}"
+        change = difference(read(override(document, [number])).identity(), reading.identity())
         if change:
             raise CampaignError(f"{files.root}: that would be another campaign: {change}.")
-    return _run(plan, files, observer, stop)
+    return _run(plan(reading), files, observer, stop)
 
 
 def replay(
@@ -186,14 +186,14 @@ def replay(
         )
     document = load(source.folder.spec)
     document.data["campaign"]["storage"] = ""  # a database would have two studies of one name
-    plan = make_plan(override(document, overrides))
+    reading = read(override(document, overrides))
     there = load(files.spec) if files.spec.exists() else document
-    change = difference(make_plan(there).identity(), plan.identity())
+    change = difference(read(there).identity(), reading.identity())
     if change or files.root.resolve() == source.folder.root.resolve():
         raise CampaignError(f"{files.root}: that would be another campaign: {change or 'this one'}.")
-    population = plan.campaign.budget.population
-    order = Order.of(source.evaluations, population) if plan.campaign.algorithm.steady else None
-    run(plan, files, observer, stop, order)
+    population = reading.campaign.budget.population
+    order = Order.of(source.evaluations, population) if reading.campaign.algorithm.steady else None
+    run(plan(reading), files, observer, stop, order)
     return Campaign(out)
 
 
@@ -231,39 +231,40 @@ def confirm(
     files = CampaignFolder(folder)
     restore_files(files, observer, confirmation=not anew)
     files = CampaignFolder.existing(folder)
-    plan = confirming.planned(files, overrides, anew=anew)
-    confirming.confirm(plan, files, rules, anew=anew, observer=observer, stop=stop)
+    planned = confirming.planned(files, overrides, anew=anew)
+    confirming.confirm(planned, files, rules, anew=anew, observer=observer, stop=stop)
     return Campaign(folder)
 
 
-def _run(plan: Plan, folder: CampaignFolder, observer: Observer | None, stop: Stop | None) -> Campaign:
+def _run(planned: Plan, folder: CampaignFolder, observer: Observer | None, stop: Stop | None) -> Campaign:
     folder.check_writable()
-    at_end = plan.campaign.confirmation.at_end
+    at_end = planned.campaign.confirmation.at_end
     if at_end:
-        confirming.check(plan)
-    run(plan, folder, observer, stop)
+        confirming.check(planned)
+    run(planned, folder, observer, stop)
     campaign = Campaign(folder.root)
     if at_end and campaign.front.members:
         # What was begun is brought to its end too: a campaign that was extended may have another front.
         begun = read_plan(folder)
         rules = ["front", *(begun["members"] if begun else ())]
-        confirming.confirm(plan, folder, rules, observer=observer, stop=stop)
+        confirming.confirm(planned, folder, rules, observer=observer, stop=stop)
     return campaign
 
 
-def _warmed(plan: Plan, sources: Sequence[Path | str], observer: Observer | None) -> Plan:
-    """Return a plan that begins with the fronts of other campaigns, and tell what was taken over."""
+def _warmed(reading: Reading, sources: Sequence[Path | str], observer: Observer | None) -> Reading:
+    """Return a reading that begins with the fronts of other campaigns, and tell what was taken over."""
     for number, source in enumerate(sources):
-        free = plan.campaign.budget.population - len(plan.campaign.initial)
+        free = reading.campaign.budget.population - len(reading.campaign.initial)
         share = free // (len(sources) - number)
         if share < 1:
             raise CampaignError(
                 f"{source}: no room for a warm start from {len(sources)} "
                 f"campaign{'s' if len(sources) > 1 else ''}: campaign.budget.population is "
-                f"{plan.campaign.budget.population}, of which recipes take {len(plan.campaign.initial)}."
+                f"{reading.campaign.budget.population}, of which recipes take "
+                f"{len(reading.campaign.initial)}."
             )
-        warm = translate(plan.space, source, share)
-        plan = plan.beginning_with([*plan.campaign.initial, *warm.recipes])
+        warm = translate(reading.space, source, share)
+        reading = reading.beginning_with([*reading.campaign.initial, *warm.recipes])
         if observer is not None:
             observer.warm_started(warm.lines())
-    return plan
+    return reading

@@ -36,7 +36,7 @@ from moosearch.export.programs import write_programs
 from moosearch.export.session import Session
 from moosearch.judging.measure import correct_clean, fraction
 from moosearch.models import RobustNet
-from moosearch.plan.plan import campaign_spec
+from moosearch.plan.reading import campaign_spec
 from moosearch.plan.spec import Budget, CampaignSpec
 from moosearch.registry import build, to_tree
 from moosearch.seeding import derive_seed

@@ -53,7 +53,7 @@ def registered(imports: Iterable[str] = (), place: Place | None = None) -> Catal
     Raises:
         SpecError: A module cannot be imported.
     """
-    from moosearch.plan.plan import import_plugins
+    from moosearch.plan.reading import import_plugins
     from moosearch.plan.spec import REGISTRIES
     from moosearch.registry import describe
 

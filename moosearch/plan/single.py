@@ -6,6 +6,7 @@ from typing import Any
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import Genome
 from moosearch.plan.plan import Plan, make_plan
+from moosearch.plan.reading import read
 from moosearch.plan.recipes import middle, read_gene
 from moosearch.plan.spec import FileSpec
 from moosearch.registry import field_hints
@@ -30,7 +31,7 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
     Raises:
         SpecError: A value is none of its gene's, or the file is wrong.
     """
-    known = make_plan(document).space.genes()
+    known = read(document).space.genes()
     genes: dict[str, tuple[str, str]] = {}
     others = []
     for assignment in assignments:
@@ -42,7 +43,7 @@ def single(document: Document, assignments: Sequence[str]) -> Document:
             genes[name] = (assignment, text)
         else:
             others.append(_override(assignment, known))
-    plan = make_plan(override(document, others)) if others else make_plan(document)
+    plan = make_plan(override(document, others))
     space = plan.space
     genome = {path: middle(gene) for path, gene in space.genes().items()}
     for name, (assignment, text) in genes.items():

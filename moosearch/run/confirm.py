@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from moosearch.attacks.suite import check_attacks
 from moosearch.campaign.campaign import Campaign
 from moosearch.campaign.confirmation import Retraining, read_plan
-from moosearch.campaign.difference import first_difference
+from moosearch.campaign.difference import difference, first_difference
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
 from moosearch.campaign.observer import Observer
-from moosearch.campaign.passwords import comparable
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Work
 from moosearch.job import Job, Outcome
 from moosearch.judging.record import attack_tree
-from moosearch.plan.plan import Plan, make_plan, suites
+from moosearch.plan.plan import Plan, plan
+from moosearch.plan.reading import read, suites
 from moosearch.plan.spec import ConfirmationSpec
 from moosearch.registry import to_tree
 from moosearch.run.conductor import Conductor
@@ -45,12 +45,11 @@ def planned(folder: CampaignFolder, overrides: Sequence[str], *, anew: bool = Fa
     begun = None if anew else read_plan(folder)
     if begun is not None:
         document.data["campaign"]["confirmation"] = begun["spec"]
-    plan = make_plan(override(document, overrides))
-    old, new = (comparable(each.identity()) for each in (make_plan(document), plan))
-    change = first_difference(old, new) if overrides else ""
+    reading = read(override(document, overrides))
+    change = difference(read(document).identity(), reading.identity()) if overrides else ""
     if change:
         raise CampaignError(f"{folder.root}: that would be another campaign: {change}.")
-    return plan
+    return plan(reading)
 
 
 def confirm(

@@ -20,7 +20,7 @@ from moosearch import Campaign
 from moosearch.analysis.subject import trained
 from moosearch.attacks.suite import named_attacks
 from moosearch.judging import correct_under, fraction, judge
-from moosearch.plan.plan import campaign_spec
+from moosearch.plan.reading import campaign_spec
 from moosearch.seeding import derive_seed
 from moosearch.space.files import load
 from moosearch.training.objectives import RobustAccuracy

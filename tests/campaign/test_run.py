@@ -13,6 +13,7 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluators import work
+from moosearch.plan.corners import Corners
 from moosearch.plan.plan import make_plan
 from moosearch.run.run import run
 from moosearch.space.files import Document
@@ -332,3 +333,30 @@ def test_a_gpu_that_is_not_there_is_refused_at_once(tiny, tmp_path, monkeypatch,
     ):
         moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
     assert not (tmp_path / "c").exists()
+
+
+def test_corners_are_planned_once(tiny, tmp_path, finished, monkeypatch):
+    """They are the dearest part of planning; which campaign it is, a file says without them."""
+    planned, real = [], Corners.__init__
+
+    def counted(self, *arguments, **more):
+        planned.append(self)
+        real(self, *arguments, **more)
+
+    monkeypatch.setattr(Corners, "__init__", counted)
+    root = shutil.copytree(finished.folder.root, tmp_path / "c")
+    named = ["campaign.name=tiny", "campaign.keep=all"]
+    settings = ["campaign.confirmation={seeds: 1, attacks: [fgsm], images: 20}"]
+    for number, command in enumerate(
+        (
+            lambda: moosearch.search(tiny(storage=""), out=root, overrides=named),
+            lambda: moosearch.resume(root, overrides=["campaign.limits.retries.lost=1"]),
+            lambda: moosearch.confirm(root, rules=["knee"], overrides=settings),
+        ),
+        start=1,
+    ):
+        command()
+        assert len(planned) == number
+    with pytest.raises(CampaignError, match=r"holds another campaign: campaign\.seed"):
+        moosearch.search(tiny(storage=""), out=root, overrides=[*named, "campaign.seed=9"])
+    assert len(planned) == 3
