@@ -23,6 +23,8 @@ from moosearch.plan.plan import make_plan
 from moosearch.run import run
 from moosearch.space.files import load
 
+pytestmark = pytest.mark.rotated(2, group="log")  # whole campaigns
+
 OLDER = Path(__file__).parents[1] / "older/digits"
 
 

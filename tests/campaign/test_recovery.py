@@ -17,6 +17,8 @@ from moosearch.job import failure
 from moosearch.run.recovery import is_whole_safetensors
 from moosearch.space.files import is_whole
 
+pytestmark = pytest.mark.rotated(3, group="recovery")  # whole campaigns
+
 BOTH = pytest.mark.parametrize("setting", [pytest.param("", marks=pytest.mark.slow), "journal"])
 """A database takes seconds: this one is slow."""
 

@@ -31,6 +31,8 @@ from moosearch.run.warm_start import translated
 from moosearch.space import Choice, Integer, Real
 from moosearch.space.files import Document, load
 
+pytestmark = pytest.mark.rotated(3, group="reuse")  # whole campaigns
+
 WEIGHTS = save({"weight": np.zeros(1)})
 RECIPES = [
     {"training.loss": "trades", "training.attack": "mixed", "training.attack.mixed.alpha0_min": 0.9},

@@ -18,6 +18,8 @@ from moosearch.plan.plan import make_plan
 from moosearch.run.run import run
 from moosearch.space.files import Document
 
+pytestmark = pytest.mark.rotated(2, group="run")  # whole campaigns
+
 
 class StopError(Exception):
     """Stands for a death of the process."""

@@ -28,6 +28,8 @@ from moosearch.run.run import run
 from moosearch.run.stop import Stop
 from moosearch.space.files import Document
 
+pytestmark = pytest.mark.rotated(3, group="steady")  # whole campaigns
+
 POPULATION, GENERATIONS = 4, 3
 BUDGET = POPULATION * GENERATIONS
 WEIGHTS = save({"weight": np.zeros(1)})

@@ -13,6 +13,8 @@ from moosearch.campaign.passwords import comparable, masked, masked_text
 from moosearch.campaign.storage import JOURNAL, PASSWORD, Storage, cause, check
 from moosearch.errors import CampaignError
 
+pytestmark = pytest.mark.rotated(2, group="storage")  # whole campaigns
+
 SECRET = "s3cr%2Ft"
 
 

@@ -21,7 +21,7 @@ from moosearch.trackers import TRACKERS, tracker
 from moosearch.trackers.mlflow import Mlflow, MlflowRuns
 
 # MLflow's own tables, with SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload``")
+pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload``"), pytest.mark.rotated(2, group="trackers")]
 
 
 class StopsAfter(Observer):
