@@ -191,13 +191,13 @@ class Judgment:
         images: Images that it was judged on.
         clean: Right as they are.
         as_searched: What the objectives measure on these images, but of proofs, by key.
-        threats: The balls that the campaign claims robustness in.
+        threats: The balls that the campaign claims robustness in; none where it claims none.
     """
 
     images: Annotated[int, pydantic.Field(ge=1)]
     clean: Share
     as_searched: Mapping[str, float]
-    threats: Annotated[tuple[ThreatResult, ...], pydantic.Field(min_length=1)]
+    threats: tuple[ThreatResult, ...]
 
     def __post_init__(self) -> None:
         """Check that all is of the same images.

@@ -40,7 +40,7 @@ def test_what_is_written_is_read_back(judgment):
         (("threats", 1, "attacks", "fgsm", "accuracy"), 0.9),
         (("threats", 0, "images"), 49),
         (("images",), 0),
-        (("threats",), []),
+        (("threats",), None),
         (("threats", 0, "checks", 0, "passed"), "perhaps"),
     ],
 )

@@ -213,7 +213,7 @@ def _table(found: Any) -> Table:
         ("certified", counts["robust"], f"95 %: {low:.3f} to {high:.3f}; {seconds}"),
         ("unknown", counts["unknown"], "neither proof nor witness"),
         ("vulnerable", counts["vulnerable"], "with a witness"),
-        (f"right under {by}", attacked["correct"], ""),
+        (f"right under {by}", attacked.correct, ""),
     ]
     for name, count, more in rows:
         table.add_row(name, str(count), f"{count / images:.4f}", more)

@@ -49,7 +49,7 @@ def test_proofs_lie_under_attacks(trained, ids, images, attacks):
         counts = found.counts
         assert sum(counts.values()) == images
         assert counts["robust"] > images / 10
-        attacked = found.attacks["worst_case"]["accuracy"]
+        attacked = found.attacks.worst_case.accuracy
         assert found.certified <= found.at_most <= attacked
         tree = json.loads(found.file.read_text())
         assert tree == json.loads(json.dumps(found.to_tree()))
@@ -94,7 +94,7 @@ def test_a_proof_that_an_attack_contradicts_is_taken_back(trained, ids, monkeypa
         lambda *_a, **_k: Certificate("robust", ("bounds: robust",), 0.0, -1.0),
     )
     (found,) = certification(trained.folder.root, rules=ids[:1], eps=0.3, images=20, attacks="pgd20")
-    withstood = found.attacks["worst_case"]["correct"]
+    withstood = found.attacks.worst_case.correct
     assert withstood < 20
     assert found.counts["robust"] == withstood
     assert found.to_tree()["ways"][CONTRADICTED] == 20 - withstood

@@ -284,7 +284,7 @@ def test_one_training_has_no_deviation(folder):
     overrides = [*OVERRIDES, "campaign.confirmation.seeds=1"]
     campaign = confirm(folder, rules=["knee"], overrides=overrides)
     (member,) = campaign.confirmation.members
-    assert math.isnan(member.measured["clean_accuracy"].std)
+    assert math.isnan(member.confirmed_value("clean_accuracy").std)
     assert member.to_tree()["values"]["clean_accuracy"]["std"] is None
     table = front_table(campaign)
     assert table.row_count == len(campaign.front)
@@ -295,6 +295,6 @@ def test_a_campaign_without_robust_accuracy_is_confirmed_unattacked(tiny, tmp_pa
     moosearch.search(tiny(), out=tmp_path / "c", overrides=overrides)
     campaign = confirm(tmp_path / "c", rules=["knee"], overrides=OVERRIDES)
     (member,) = campaign.confirmation.members
-    assert member.measured.keys() == {"clean_accuracy", "clean_accuracy_as_searched"}
+    assert {measure.column for measure in member.measured} == {"clean_accuracy", "clean_accuracy_as_searched"}
     assert len(plots.dumbbells(campaign.confirmation).axes) == 1
     assert attack_table(campaign.confirmation).row_count == 1

@@ -22,6 +22,7 @@ import moosearch
 from moosearch.api.campaign import Campaign
 from moosearch.campaign.confirmation import Confirmation
 from moosearch.errors import CampaignError
+from moosearch.judgment import Measure
 from moosearch.report import dashboard
 from moosearch.report.notes import candidate_notes
 from moosearch.space.files import dump, load
@@ -301,7 +302,7 @@ def test_what_was_confirmed_and_what_is_doubtful_is_told():
     assert isinstance(confirmation, Confirmation)
     for member in confirmation.members:
         _, note = notes[member.estimate.candidate.id]
-        assert f"{member.measured['suite_worst_case'].mean:.4g}" in note
+        assert f"{member.measured[Measure('worst_case')].mean:.4g}" in note
         assert ("**Doubts**" in note) == member.doubtful
         for name in member.explanations:
             assert name.replace("_", r"\_") in note

@@ -26,7 +26,9 @@ def rows(campaign):
     confirmed = {m.estimate.candidate.id: m for m in campaign.confirmation.members}
     for each in campaign.evaluations:
         member = confirmed.get(each.candidate.id)
-        values = {} if member is None else {name: spread.mean for name, spread in member.measured.items()}
+        values = (
+            {} if member is None else {each.column: spread.mean for each, spread in member.measured.items()}
+        )
         yield {
             "campaign": campaign.folder.root.name,
             "id": each.candidate.id,

@@ -75,7 +75,7 @@ def members(campaign: moosearch.Campaign) -> list[dict[str, object]]:
                 "activation": spec["architecture"]["activation"],
                 "loss": spec["training"]["loss"]["name"],
                 **{f"searched_{key}": value for key, value in member.estimate.objectives.items()},
-                **{name: spread.mean for name, spread in member.measured.items()},
+                **{measure.column: spread.mean for measure, spread in member.measured.items()},
                 "stays": member.standing is not None and member.standing.stays,
                 "illusory": member.illusory,
                 "failed_checks": " ".join(sorted(member.failed_checks)),
