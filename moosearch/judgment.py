@@ -245,4 +245,4 @@ _JUDGMENT = pydantic.TypeAdapter(Judgment)
 
 def _check_share(share: Share, images: int) -> None:
     if not 0 <= share.correct <= images or abs(share.accuracy - share.correct / images) > 1e-9:
-        raise ValueError(f"{share.correct} of {images} images are no share of {share.accuracy}")
+        raise ValueError(f"a share of {share.accuracy} is not that of {share.correct} in {images}")

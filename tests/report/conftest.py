@@ -14,13 +14,13 @@ from moosearch.api.campaign import Campaign
 from moosearch.report.campaign_page import campaign_page
 
 
-@pytest.fixture(scope="session")
-def quick():
-    """Importances from small forests: their numbers are tested elsewhere."""
+def written(path, campaign):
+    """Write a page with importances from small forests: their numbers are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("moosearch.analysis.importance.TREES", 5)
         patch.setattr("moosearch.analysis.importance.SHUFFLES", 2)
-        yield
+        path.write_text(campaign_page(campaign), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +30,13 @@ def campaign(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def page(campaign, quick, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(campaign_page(campaign), encoding="utf-8")
-    return path
+def page(campaign, tmp_path_factory):
+    return written(tmp_path_factory.mktemp("page") / "report.html", campaign)
 
 
 @pytest.fixture(scope="session")
-def confirmed_page(quick, tmp_path_factory):
-    path = tmp_path_factory.mktemp("confirmed") / "report.html"
-    path.write_text(campaign_page(Campaign(REFERENCE)), encoding="utf-8")
-    return path
+def confirmed_page(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("confirmed") / "report.html", Campaign(REFERENCE))
 
 
 @pytest.fixture(scope="session")
