@@ -20,15 +20,15 @@ def test_the_line_names_what_needs_it_and_what_installs_it(monkeypatch, extra):
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("more", [(), ("--layered",)])
-def test_verify_without_its_solver(monkeypatch, cli, tmp_path, more):
+@pytest.mark.parametrize("command", ["verify", "neighborhoods"])
+def test_proofs_without_their_solver(monkeypatch, cli, tmp_path, command):
     """There is no campaign in the folder: it is not even looked for."""
     monkeypatch.setitem(sys.modules, "highspy", None)
-    code, out, err = cli("verify", tmp_path, *more)
+    code, out, err = cli(command, tmp_path)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "moosearch verify needs highspy: pip install 'moosearch[verify]'." in err
-    code, _, err = cli("verify", tmp_path, "--bounds-only")
+    assert f"moosearch {command} needs highspy: pip install 'moosearch[verify]'." in err
+    code, _, err = cli(command, tmp_path, "--bounds-only")
     assert code == 2
     assert "highspy" not in err, "bounds do without it"
 

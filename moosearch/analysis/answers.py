@@ -1,23 +1,68 @@
-"""Answers that take long, each on disk as soon as it is there, and not asked for again."""
+"""Files of answers: their names, how they are written, and how those that take long are read again."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pandas as pd
 import pydantic
 
+from moosearch.analysis.setup import Setup
 from moosearch.campaign.folder import write_atomically
 from moosearch.data.cache import stamp
 from moosearch.errors import CampaignError, DataUnavailableError
 from moosearch.evaluators.spread import spread
+from moosearch.judging.record import attack_tree
+from moosearch.provenance import versions
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def kept(
+def make_folders(setups: Iterable[Setup]) -> None:
+    """Create the folders that answers go to, before work starts.
+
+    Raises:
+        CampaignError: One cannot be written.
+    """
+    for setup in setups:
+        try:
+            setup.model.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CampaignError(f"{setup.model.folder}: cannot write here: {error.strerror}.") from None
+
+
+def write_answer(
+    setup: Setup,
+    conditions: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    table: pd.DataFrame,
+    kind: str = "",
+) -> None:
+    """Write what is known so far as JSON, and a table of it beside it as CSV.
+
+    Under the same conditions and attacks it goes to the same files, under others to other ones.
+
+    Args:
+        setup: What was questioned.
+        conditions: What the answer depends on besides the attacks.
+        answer: Plain data, with ``finished``: whether all attacks are in it.
+        table: Its rows.
+        kind: Head of the files' names.
+
+    Raises:
+        CampaignError: A file cannot be written.
+    """
+    given = {**conditions, "attacks": {name: attack_tree(each) for name, each in setup.attacks.items()}}
+    stem = f"{kind}{setup.split}-{setup.threat.norm}-{setup.threat.eps:.4g}-{digest(given)}"
+    about = {"device": setup.images.x.device.type, "versions": versions()}
+    store(setup.model.folder / f"{stem}.json", {"format": 1, **conditions, **about, **answer})
+    store(setup.model.folder / f"{stem}.csv", table.to_csv(index=False))
+
+
+def cached(
     work: Callable[[Item], Answer],
     items: Mapping[str, Item],
     kind: type[Answer],
@@ -26,7 +71,7 @@ def kept(
     workers: int,
     progress: Callable[[int, int], None],
 ) -> list[Answer]:
-    """Answer items, but those whose answer is in a folder.
+    """Answer items, but those whose answer is in a folder; each is on disk as soon as it is there.
 
     Args:
         work: Answers one; see `spread` for what it may be.
@@ -34,7 +79,7 @@ def kept(
         kind: What answers are, a dataclass.
         place: The folder; created.
         workers: Items at a time, on Ray; 1 for this process.
-        progress: Is told how many are answered, and how many there are.
+        progress: Called with how many are answered, and how many there are.
 
     Returns:
         The answers, in the order of the items.
@@ -59,31 +104,30 @@ def kept(
     return [found[name] for name in items]
 
 
-def store(path: Path, tree: Any) -> None:
-    """Write plain data as JSON, whole or not at all.
+def store(path: Path, content: Any) -> None:
+    """Write text, or plain data as JSON, whole or not at all.
 
     Raises:
         CampaignError: It cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(tree, indent=1))
+        write_atomically(path, content if isinstance(content, str) else json.dumps(content, indent=1))
     except OSError as error:
         raise CampaignError(f"{path}: cannot be written: {error.strerror}.") from error
 
 
-def digest(*conditions: Any, data: Path | None) -> str:
-    """Return a short name for what answers depend on.
+def digest(conditions: Any) -> str:
+    """Return a short name for plain data that an answer depends on."""
+    return hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:8]
 
-    Args:
-        conditions: Plain data.
-        data: The user's own images, or None; another version of the file is another condition.
+
+def version(data: Path | str | None) -> str:
+    """Return what changes when a file of the user's own images does; empty without one.
 
     Raises:
         DataUnavailableError: There is no such file.
     """
     try:
-        given = [*conditions, stamp(data.expanduser().resolve()) if data is not None else ""]
+        return stamp(Path(data).expanduser().resolve()) if data is not None else ""
     except OSError:
         raise DataUnavailableError(f"{data}: there is no such file.") from None
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:8]

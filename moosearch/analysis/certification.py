@@ -1,20 +1,15 @@
 """How many images a network is proved robust on, beside how many an attack does not fool it on."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moosearch.analysis.accuracy import Part, images_of, threat_of
-from moosearch.analysis.answers import digest, kept, store
-from moosearch.analysis.subject import trained
-from moosearch.attacks.suite import Node, check_attacks, named_attacks
-from moosearch.errors import SpecError
-from moosearch.extras import require
+from moosearch.analysis.answers import cached, digest, make_folders, store, version
+from moosearch.analysis.setup import EvaluationProtocol, Progress, Setup
 from moosearch.judging import judge
-from moosearch.judging.measure import unheard
 from moosearch.judging.record import record
 from moosearch.judgment import SuiteResult, wilson
 from moosearch.registry import to_tree
@@ -23,11 +18,10 @@ from moosearch.verify.certify import Standing
 from moosearch.verify.piecewise import Vector
 
 STANDINGS: tuple[Standing, ...] = ("robust", "unknown", "vulnerable", "wrong")
-PGD100: Node = {"name": "pgd", "steps": 100, "objective": "margin"}
+PROTOCOL = EvaluationProtocol(
+    attacks=("autoattack",), several=({"name": "pgd", "steps": 100, "objective": "margin"},), norm="linf"
+)
 CONTRADICTED = "contradicted by an attack"
-
-Progress = Callable[[str, int, int], None]
-"""Is told what is done, how many images of it and of how many."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +86,10 @@ class Certification:
 
 
 def certification(
-    folder: Path | str,
+    setups: Sequence[Setup],
     *,
-    rules: Sequence[str] = ("knee",),
-    eps: float | str | None = None,
-    attacks: str | Sequence[Node] | None = None,
-    split: Part = "test",
-    data: Path | str | None = None,
-    images: int = 100,
     effort: Effort | None = None,
     workers: int = 1,
-    seed: int | None = None,
     progress: Progress | None = None,
 ) -> list[Certification]:
     """Verify networks image by image, and attack them on the same images.
@@ -111,60 +98,46 @@ def certification(
     image's certificate is on disk as soon as it is there, and is not looked for again.
 
     Args:
-        folder: A campaign's folder or an exported one.
-        rules: Of a campaign, whom.
-        eps: Radius in l_inf, in pixel units of [0, 1], also as text; by default the campaign's.
-        attacks: What the empirical accuracy is measured by, see `named_attacks`; if None AutoAttack, or
-            `PGD100` where images have several labels.
-        split: ``test`` or ``val``.
-        data: The user's own images instead.
-        images: How many, the first ones; 0 for all.
+        setups: The networks, with the images, the l_inf ball, and the attacks set beside the proofs.
         effort: How hard verification tries.
         workers: Images at a time, on Ray; 1 for this process.
-        seed: Of the attacks; the campaign's by default.
-        progress: Is told how far it is.
+        progress: Called with how far it is.
 
     Raises:
-        CampaignError: The folder is neither a campaign nor an export, or cannot be written.
-        SpecError: A value is wrong, or a network has layers that cannot be verified.
+        CampaignError: A folder cannot be written.
+        SpecError: A network has layers that cannot be verified.
         MissingExtraError: A complete search is asked for, and its solver is not installed.
-        DataUnavailableError: The images are not there.
     """
-    if images < 0 or workers < 1:
-        raise SpecError(f"images and workers: got {images} and {workers}, expected 0 or more, and 1 or more.")
     effort, found = effort or Effort(), []
-    if effort.complete:
-        require("moosearch verify", "verify")
-    for model in trained(Path(folder), rules):
-        threat = threat_of(model, eps, "linf")
-        usual = ["autoattack"] if model.tasks[0].top == 1 else [PGD100]
-        named = usual if attacks is None else [attacks] if isinstance(attacks, str) else attacks
-        chosen = named_attacks(named, threat)
-        check_attacks(chosen, model.tasks[0], model.shape)
-        network = Piecewise.of(model.net.deployed(), model.shape)
-        own = None if data is None else Path(data)
-        some = images_of(model, split, data=own, most=images)
-        if images > len(some):
-            raise SpecError(f"images: got {images}, expected at most {len(some)}: there are no more.")
+    networks = [Piecewise.of(setup.model.net.deployed(), setup.model.shape) for setup in setups]
+    make_folders(setups)
+    for setup, network in zip(setups, networks, strict=True):
+        model, eps, tell = setup.model, setup.threat.eps, setup.tell(progress)
         marks = judge(
-            model.net, some, model.tasks, chosen, seed=model.seed if seed is None else seed, progress=progress
+            model.net,
+            setup.images,
+            model.tasks,
+            setup.attacks,
+            seed=setup.seed,
+            batch=setup.batch,
+            progress=tell,
         )
-        part = split if own is None else own.stem
-        conditions = digest(to_tree(effort, Effort), part, threat.eps, data=own)
-        place = model.folder / f"certified-{part}-{threat.eps:.4g}-{conditions}"
-        certificates = kept(
-            partial(_certify, network, threat.eps, effort),
-            {f"{number:05d}": each for number, each in enumerate(points(some))},
+        part = setup.split if setup.data is None else Path(setup.data).stem
+        conditions = [to_tree(effort, Effort), part, eps, version(setup.data)]
+        place = model.folder / f"certified-{part}-{eps:.4g}-{digest(conditions)}"
+        certificates = cached(
+            partial(_certify, network, eps, effort),
+            {f"{number:05d}": each for number, each in enumerate(points(setup.images))},
             Certificate,
             place,
             workers=workers,
-            progress=partial(progress or unheard, "verified"),
+            progress=partial(tell, "verified"),
         )
         withstood = marks.worst_case.tolist()
         result = Certification(
             model.name,
-            threat.eps,
-            str(data or split),
+            eps,
+            str(setup.data or setup.split),
             tuple(_believed(each, right) for each, right in zip(certificates, withstood, strict=True)),
             record(marks),
             place / "certification.json",

@@ -1,7 +1,7 @@
-"""Maximal robust layered neighborhoods of a network's test images, kept image by image."""
+"""Maximal robust layered neighborhoods of a network's test images, stored image by image."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from moosearch.analysis.accuracy import images_of
-from moosearch.analysis.answers import digest, kept, store
-from moosearch.analysis.subject import Trained, trained
-from moosearch.campaign.folder import write_atomically
+from moosearch.analysis.answers import cached, digest, make_folders, store, version
+from moosearch.analysis.setup import EvaluationProtocol, Progress, Setup
 from moosearch.data import ImageDataset
 from moosearch.data.npz import REGIONS, read_npz
 from moosearch.errors import SpecError
-from moosearch.extras import require
-from moosearch.judging.measure import unheard
 from moosearch.registry import to_tree
 from moosearch.verify import Piecewise
 from moosearch.verify.layered import Approach, Neighborhood, Question, neighborhood, seen
@@ -29,8 +25,7 @@ KINDS = ("attack", "bounds", "branching", "milp", "unknown", "remembered")
 
 Targets = Literal["both", "alternating"]
 
-Progress = Callable[[str, int, int], None]
-"""Is told what is done, how much of it and how much there is."""
+PROTOCOL = EvaluationProtocol(labels=2)
 
 
 @dataclass(frozen=True)
@@ -114,12 +109,9 @@ class Neighborhoods:
 
 
 def neighborhoods(
-    folder: Path | str,
+    setups: Sequence[Setup],
     *,
-    rules: Sequence[str] = ("knee",),
     approach: Approach | None = None,
-    data: Path | str | None = None,
-    images: int = 10,
     targets: Targets = "both",
     workers: int = 1,
     progress: Progress | None = None,
@@ -129,80 +121,66 @@ def neighborhoods(
     Each is on disk as soon as it is found, and is not looked for again under the same approach.
 
     Args:
-        folder: A campaign's folder or an exported one, of networks for images with two labels.
-        rules: Of a campaign, whom.
+        setups: Networks for images with two labels, with test images, or the user's own: an .npz file with
+            `x_test`, `y_test` and `regions_test`, as the dataset `npz` has them.
         approach: How to look.
-        data: An .npz file with images of one's own in place of the test images: `x_test`, `y_test` and
-            `regions_test`, as the dataset `npz` has them.
-        images: How many, the first ones; 0 for all.
         targets: Which object stays: each of the two, or by turns the one of the lower and of the higher
             class, which takes half the time.
         workers: Neighborhoods at a time, on Ray; 1 for this process.
-        progress: Is told how far it is.
+        progress: Called with how far it is.
 
     Raises:
-        CampaignError: The folder is neither a campaign nor an export, or cannot be written.
-        SpecError: Images have not two labels, nobody knows whose pixels are whose, or a network has layers
-            that cannot be verified.
+        CampaignError: A folder cannot be written.
+        SpecError: Nobody knows whose pixels are whose, or a network has layers that cannot be verified.
         MissingExtraError: A complete search is asked for, and its solver is not installed.
-        DataUnavailableError: The images are not there.
     """
-    approach = approach or Approach()
-    if approach.effort.complete:
-        require("moosearch verify", "verify")
-    every = []
-    for model in trained(Path(folder), rules):
-        task = model.tasks[0]
-        if task.top != 2:
-            raise SpecError(
-                f"{model.name}: its images have {task.top} label, expected 2: layers are around one "
-                "of two objects. For a ball, leave --layered out."
-            )
-        network = Piecewise.of(model.net.deployed(), model.shape)
-        own = None if data is None else Path(data)
-        asked = _questions(model, own, images)
-        visible = [q for q in asked if seen(network, q)]
-        unseen = (len(asked) - len(visible)) // 2
+    approach, every = approach or Approach(), []
+    networks = [Piecewise.of(setup.model.net.deployed(), setup.model.shape) for setup in setups]
+    asked = [_questions(setup) for setup in setups]
+    make_folders(setups)
+    tree = to_tree(approach, Approach)
+    for setup, network, both in zip(setups, networks, asked, strict=True):
+        model = setup.model
+        visible = [q for q in both if seen(network, q)]
+        unseen = (len(both) - len(visible)) // 2
         if targets == "alternating":
             visible = [q for q in visible if (q.target > q.perturbed) == bool(q.image % 2)]
-        questions = {f"{q.image:05d}-{q.target}": q for q in visible}
-        place = model.folder / f"neighborhoods-{digest(to_tree(approach, Approach), data=own)}"
-        store(place / "approach.json", to_tree(approach, Approach))
-        found = kept(
+        place = model.folder / f"neighborhoods-{digest([tree, version(setup.data)])}"
+        store(place / "approach.json", tree)
+        found = cached(
             partial(neighborhood, network, approach),
-            questions,
+            {f"{q.image:05d}-{q.target}": q for q in visible},
             Neighborhood,
             place,
             workers=workers,
-            progress=partial(progress or unheard, model.name),
+            progress=partial(setup.tell(progress), "neighborhoods"),
         )
         result = Neighborhoods(
             model.name,
-            task.groups,
+            model.tasks[0].groups,
             approach,
             tuple(found),
-            np.array([each.x.reshape(model.shape) for each in asked[::2]]),
-            np.array([each.regions for each in asked[::2]]),
+            np.array([each.x.reshape(model.shape) for each in both[::2]]),
+            np.array([each.regions for each in both[::2]]),
             unseen,
             place,
         )
-        write_atomically(place / "neighborhoods.csv", result.to_frame().to_csv(index=False))
-        write_atomically(place / "relations.csv", result.relations().to_csv())
+        store(place / "neighborhoods.csv", result.to_frame().to_csv(index=False))
+        store(place / "relations.csv", result.relations().to_csv())
         store(place / "summary.json", result.summary())
         every.append(result)
     return every
 
 
-def _questions(model: Trained, data: Path | None, most: int) -> list[Question]:
-    images = images_of(model, "test", data=data, most=most)
-    if most > len(images):
-        raise SpecError(f"images: got {most}, expected at most {len(images)}: there are no more.")
-    if data is not None:
-        regions = read_npz(str(data)).regions_test
+def _questions(setup: Setup) -> list[Question]:
+    """Return two questions an image, with the one and with the other object as the target."""
+    images, dataset = setup.images, setup.model.dataset
+    if setup.data is not None:
+        regions = read_npz(str(setup.data)).regions_test
     else:
-        regions = model.dataset.test_regions() if isinstance(model.dataset, ImageDataset) else None
+        regions = dataset.test_regions() if isinstance(dataset, ImageDataset) else None
     if regions is None:
-        where = data or "the dataset"
+        where = setup.data or "the dataset"
         raise SpecError(f"{where}: does not say whose pixels are whose: `{REGIONS}` is missing.")
     x = images.pixels().cpu().to(torch.float64).flatten(1).numpy()
     questions = []

@@ -2,28 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from moosearch.analysis.accuracy import Part, images_of, threat_of
-from moosearch.analysis.subject import Trained, expect_one_label, trained
-from moosearch.attacks import Attack, Norm
+from moosearch.analysis.setup import EvaluationProtocol, Progress, Setup
+from moosearch.attacks import Attack
 from moosearch.attacks.gradient import Pgd
-from moosearch.attacks.suite import check_attacks, named_attacks
-from moosearch.data import DATASETS, Split
 from moosearch.errors import Place, SpecError
 from moosearch.judging.alignment import Alignment, alignment, cosines, features
 from moosearch.judging.curves import by_radius, by_steps, walks
 from moosearch.judging.gallery import Gallery, gallery, spread
-from moosearch.judging.measure import Progress
 from moosearch.judging.record import share
 from moosearch.registry import Count, NonNegative, build
 from moosearch.space.files import read_value
+
+PROTOCOL = EvaluationProtocol(
+    attacks=({"name": "pgd", "steps": 50, "objective": "margin"},), split="val", labels=1, exact=False
+)
 
 STEPS = (1, 2, 5, 10, 20, 50, 100)
 """Numbers of steps of a curve."""
@@ -37,78 +35,28 @@ CLASSES = 12
 POOL = 512
 """Images that those of a gallery are chosen from."""
 
-PGD50: Mapping[str, Any] = {"name": "pgd", "steps": 50, "objective": "margin"}
-"""The attack, where none is named."""
 
-
-@dataclass(frozen=True)
-class Case:
-    """A network, and what it is attacked with.
-
-    Attributes:
-        model: The network.
-        attack: The attack.
-        images: The images, on the network's device.
-        conditions: What a number about it depends on.
-    """
-
-    model: Trained
-    attack: Attack
-    images: Split
-    conditions: Mapping[str, Any]
-
-
-def cases(
-    folder: Path,
-    rules: Sequence[str] = ("knee",),
-    *,
-    attack: str | Mapping[str, Any] = PGD50,
-    eps: float | str | None = None,
-    norm: Norm | None = None,
-    split: Part = "val",
-    most: int = 1000,
-    data: Path | None = None,
-) -> list[Case]:
-    """Load candidates with an attack and with images; everything is checked before any work starts.
-
-    Args:
-        folder: A campaign's folder or an exported one.
-        rules: Of a campaign: whom, as `trained` takes them.
-        attack: An attack as `named_attacks` takes it.
-        eps: Radius; by default the campaign's first.
-        norm: Norm of the ball; by default the campaign's.
-        split: Which images; the candidates were selected on those of ``val``.
-        most: Number of images, the first ones; 0 for all.
-        data: The user's own images instead.
+def attack_of(setup: Setup) -> tuple[Attack, dict[str, Any]]:
+    """Return the one attack of a setup, and what a number about it depends on.
 
     Raises:
-        CampaignError: The folder is neither a campaign nor an export.
-        SpecError: A rule, the attack or a number is wrong, or the images do not fit.
-        DataUnavailableError: The images are not there.
+        SpecError: There are several attacks.
     """
-    found = []
-    for model in trained(folder, rules):
-        expect_one_label(model, "so it is with curves, galleries and alignment")
-        named = named_attacks([attack], threat_of(model, eps, norm))
-        if len(named) > 1:
-            raise SpecError(f"--attack: got {', '.join(named)}, expected one.")
-        check_attacks(named, model.tasks[0], model.shape)
-        ((label, chosen),) = named.items()
-        images = images_of(model, split, data=data, most=most)
-        conditions = {
-            "candidate": model.name,
-            "images_of": data.name if data is not None else f"{DATASETS.name_of(model.dataset)} {split}",
-            "images": len(images),
-            "attack": label,
-            "norm": chosen.norm,
-            "eps": chosen.eps,
-        }
-        found.append(Case(model, chosen, images, conditions))
-    return found
+    if len(setup.attacks) > 1:
+        raise SpecError(f"--attack: got {', '.join(setup.attacks)}, expected one.")
+    ((label, attack),) = setup.attacks.items()
+    return attack, {
+        "candidate": setup.model.name,
+        "images_of": setup.source if setup.data is not None else f"{setup.source} {setup.split}",
+        "images": len(setup.images),
+        "attack": label,
+        "norm": attack.norm,
+        "eps": attack.eps,
+    }
 
 
 def robustness(
-    cases: Sequence[Case],
+    setups: Sequence[Setup],
     *,
     radii: Sequence[float] = (),
     steps: Sequence[int] = STEPS,
@@ -117,10 +65,10 @@ def robustness(
     """Measure robust accuracy against the radius, and against the number of steps at the attack's radius.
 
     Args:
-        cases: Whom, how, and on what.
+        setups: The networks, each with one attack.
         radii: Ascending; from 0 to twice the attack's radius in quarters of it, and `everything`, if empty.
         steps: Ascending; for PGD alone, other attacks have no such curve.
-        progress: Is told how far it is.
+        progress: Called with how far it is.
 
     Returns:
         A row a point: ``candidate``, ``images_of``, ``images``, ``attack``, ``norm``, ``eps``, ``curve``
@@ -128,18 +76,18 @@ def robustness(
         ``low`` and ``high`` of its Wilson interval.
     """
     rows: list[dict[str, Any]] = []
-    for case in cases:
-        model, attack, images = case.model, case.attack, case.images
+    for setup in setups:
+        model, images, tell = setup.model, setup.images, setup.tell(progress)
+        attack, conditions = attack_of(setup)
         chosen = radii or [attack.eps * i / 4 for i in range(9)] + [everything(attack, model.shape)]
-        tell = partial(_tell, progress, model.name) if progress is not None else None
-        withstood = by_radius(model.net, images, model.tasks, attack, chosen, seed=model.seed, progress=tell)
-        fixed = {**case.conditions, "curve": "eps", "steps": getattr(attack, "steps", None)}
+        withstood = by_radius(model.net, images, model.tasks, attack, chosen, seed=setup.seed, progress=tell)
+        fixed = {**conditions, "curve": "eps", "steps": getattr(attack, "steps", None)}
         rows += [fixed | {"eps": eps} | _point(withstood > k) for k, eps in enumerate(chosen)]
         if isinstance(attack, Pgd) and walks(attack):
             withstood = by_steps(
-                model.net, images, model.tasks, attack, steps, seed=model.seed, progress=tell
+                model.net, images, model.tasks, attack, steps, seed=setup.seed, progress=tell
             )
-            fixed = {**case.conditions, "curve": "steps"}
+            fixed = {**conditions, "curve": "steps"}
             rows += [fixed | {"steps": count} | _point(withstood > k) for k, count in enumerate(steps)]
     return pd.DataFrame(rows)
 
@@ -188,16 +136,16 @@ class Shown:
         return [self.classes[number] for number in numbers.tolist()]
 
 
-def show(case: Case, *, count: int) -> Shown:
+def show(setup: Setup, *, count: int) -> Shown:
     """Choose and attack images to look at.
 
     Args:
-        case: Whom, how, and on what.
+        setup: The network, with one attack and the images to choose from.
         count: Number of images.
     """
-    model = case.model
-    chosen = gallery(model.net, case.images, model.tasks, case.attack, count=count, seed=model.seed)
-    return Shown(case.conditions, chosen, model.tasks[0].groups)
+    model, (attack, conditions) = setup.model, attack_of(setup)
+    chosen = gallery(model.net, setup.images, model.tasks, attack, count=count, seed=setup.seed)
+    return Shown(conditions, chosen, model.tasks[0].groups)
 
 
 @dataclass(frozen=True)
@@ -219,34 +167,29 @@ class Aligned:
     classes: tuple[str, ...]
 
 
-def align(case: Case, *, progress: Progress | None = None) -> Aligned:
+def align(setup: Setup, *, progress: Progress | None = None) -> Aligned:
     """Compare natural and adversarial features (Hotegni & Peitz 2024, figure 3).
 
     The features are the trunk's: the embedding that MOREL aligns is thrown away after training.
 
     Args:
-        case: Whom, how, and on what.
-        progress: Is told how far it is.
+        setup: The network, with one attack.
+        progress: Called with how far it is.
     """
-    model, y = case.model, case.images.y
-    tell = partial(_tell, progress, model.name) if progress is not None else None
+    model, y, (attack, conditions) = setup.model, setup.images.y, attack_of(setup)
     natural, adversarial = features(
-        model.net, case.images, model.tasks, case.attack, seed=model.seed, progress=tell
+        model.net, setup.images, model.tasks, attack, seed=setup.seed, progress=setup.tell(progress)
     )
     classes = model.tasks[0].groups
     few = (y < CLASSES).nonzero().squeeze(1)
     rows = few[spread(y[few], SAMPLES, len(classes))]
     return Aligned(
-        case.conditions,
+        conditions,
         alignment(natural, adversarial, y, len(classes)),
         cosines(natural[rows], adversarial[rows]).cpu(),
         y[rows].cpu(),
         classes,
     )
-
-
-def _tell(progress: Progress, who: str, what: str, done: int, total: int) -> None:
-    progress(f"{who} {what}", done, total)
 
 
 def alignment_table(found: Sequence[Aligned]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Whom to judge: trained candidates of a campaign, or an exported folder that needs no campaign."""
+"""Networks to judge: trained candidates of a campaign, or an exported folder that needs no campaign."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -49,17 +49,6 @@ class Trained:
     folder: Path
 
 
-def expect_one_label(model: Trained, what: str) -> None:
-    """Check that images of a network have one label each, for what knows of no more.
-
-    Raises:
-        SpecError: They have several.
-    """
-    top = model.tasks[0].top
-    if top > 1:
-        raise SpecError(f"{model.name}: its images have {top} labels, expected one each: {what}.")
-
-
 def is_export(folder: Path) -> bool:
     """Whether a folder is one that `moosearch export` writes."""
     return (folder / "manifest.json").is_file()
@@ -70,8 +59,8 @@ def trained(folder: Path, rules: Sequence[str] = ("knee",)) -> list[Trained]:
 
     Args:
         folder: An exported folder or a campaign's folder.
-        rules: Whom: ``knee``, ``best:OBJECTIVE``, ids or their beginnings, or ``front`` for all members. An
-            export holds one model, which is its knee and its front.
+        rules: Which candidates: ``knee``, ``best:OBJECTIVE``, ids or their beginnings, or ``front`` for all
+            members. An export holds one model, which is its knee and its front.
 
     Returns:
         Each candidate once, in the order of the rules.

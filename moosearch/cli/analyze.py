@@ -21,7 +21,7 @@ from moosearch.cli.app import (
     out,
 )
 from moosearch.cli.bar import measuring
-from moosearch.cli.judging import EpsOption, ImagesOption, NormOption, PickOption, SubjectArgument
+from moosearch.cli.judging import DataOption, EpsOption, ImagesOption, NormOption, PickOption, SubjectArgument
 from moosearch.cli.tables import frame_table
 
 analyze = typer.Typer(help="Measure datasets, perturbations and trained candidates.", no_args_is_help=True)
@@ -37,9 +37,6 @@ AttackOption = Annotated[
 SplitOption = Annotated[
     Literal["val", "test"],
     typer.Option("--split", help="Which images; candidates were selected on those of val."),
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Images of your own, as `moosearch evaluate` takes them.")
 ]
 ToOption = Annotated[
     Path | None, typer.Option("--out", help="The folder to write to; DIR/plots if not given.")
@@ -136,9 +133,9 @@ def analyze_robustness(
 
     chosen = () if radii is None else robustness.radii_of(radii)
     numbers = robustness.steps_of(steps)
-    cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
+    setups = _setups(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, images=images)
     with measuring() as bar:
-        table = robustness.robustness(cases, radii=chosen, steps=numbers, progress=bar)
+        table = robustness.robustness(setups, radii=chosen, steps=numbers, progress=bar)
     for curve, points in table.groupby("curve"):
         along = points[curve].map(f"{curve} {{:.4g}}".format).rename("along")
         shown = points.assign(along=along).pivot_table("accuracy", "candidate", "along", sort=False)
@@ -164,11 +161,11 @@ def analyze_gallery(
     from moosearch.report.plots import robustness as robustness_plots
     from moosearch.report.plots import style as figures
 
-    for case in _cases(
-        folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=robustness.POOL
+    for setup in _setups(
+        folder, pick, attack, eps=eps, norm=norm, split=split, data=data, images=robustness.POOL
     ):
-        shown = robustness.show(case, count=images)
-        name = f"gallery-{case.model.name}"
+        shown = robustness.show(setup, count=images)
+        name = f"gallery-{setup.model.name}"
         path = figures.save(to or folder / "plots", name, robustness_plots.gallery, shown)
         _write(shown.table(), path)
 
@@ -190,9 +187,9 @@ def analyze_alignment(
     from moosearch.report.plots import robustness as robustness_plots
     from moosearch.report.plots import style as figures
 
-    cases = _cases(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, most=images)
+    setups = _setups(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, images=images)
     with measuring() as bar:
-        found = [robustness.align(case, progress=bar) for case in cases]
+        found = [robustness.align(setup, progress=bar) for setup in setups]
     table = robustness.alignment_table(found)
     out.print(frame_table(table))
     path = figures.save(to or folder / "plots", "alignment", robustness_plots.alignment, found)
@@ -260,10 +257,11 @@ def _importance_table(found: Any) -> Table:
     return table
 
 
-def _cases(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
-    from moosearch.analysis import robustness
+def _setups(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
+    from moosearch.analysis.robustness import PROTOCOL
+    from moosearch.analysis.setup import setups
 
-    return robustness.cases(folder, pick or ["knee"], attack=attack or robustness.PGD50, **given)
+    return setups(folder, PROTOCOL, rules=pick, attacks=attack, **given)
 
 
 def _write(table: Any, picture: Path) -> None:

@@ -34,6 +34,10 @@ COMMANDS = {
         "verify",
         "Prove robustness image by image: certified accuracy, under the accuracy that attacks leave.",
     ),
+    "neighborhoods": (
+        "neighborhoods",
+        "Find how far one of two objects, and layers of pixels around it, may change: maximal neighborhoods.",
+    ),
     "detect": (
         "detect",
         "Detect adversarial images by feature squeezing, and attack the detector too (Xu et al. 2018).",

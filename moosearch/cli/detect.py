@@ -70,25 +70,29 @@ def detect(
 ) -> None:
     """Detect adversarial images by feature squeezing, and attack the detector too (Xu et al. 2018)."""
     from moosearch.analysis import detection
+    from moosearch.analysis.setup import setups
     from moosearch.report.plots import detection as detection_plots
     from moosearch.report.plots import style as figures
 
     check_one_format(csv=csv, as_json=as_json)
     with ended_early(folder), measuring() as bar:
         found = detection.detect(
-            folder,
-            attacks=detection.USUAL if attacks is None else attacks,
+            setups(
+                folder,
+                detection.PROTOCOL,
+                rules=pick,
+                attacks=attacks,
+                eps=eps,
+                norm=norm,  # type: ignore[arg-type]
+                surrogate=surrogate,
+                data=data,
+                batch=batch,
+                seed=seed,
+            ),
             squeezers=squeezers,
             fpr=fpr,
-            rules=pick or ["knee"],
-            eps=eps,
-            norm=norm,  # type: ignore[arg-type]
-            surrogate=surrogate or "",
-            data=data,
             images=images,
-            batch=batch,
-            seed=seed,
-            progress=lambda candidate, what, done, total: bar(f"{candidate} {what}", done, total),
+            progress=bar,
         )
     import pandas as pd
 

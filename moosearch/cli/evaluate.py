@@ -13,6 +13,7 @@ from moosearch.cli.bar import measuring
 from moosearch.cli.judging import (
     AttackSeedOption,
     BatchOption,
+    DataOption,
     EpsOption,
     ImagesOption,
     NormOption,
@@ -46,14 +47,7 @@ def evaluate(
     eps: EpsOption = None,
     norm: NormOption = None,
     surrogate: SurrogateOption = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Images of your own: an .npz with x_test and y_test or x and y, or a folder with a folder a "
-            "class.",
-        ),
-    ] = None,
+    data: DataOption = None,
     images: ImagesOption = 0,
     batch: BatchOption = 0,
     seed: AttackSeedOption = None,
@@ -61,11 +55,11 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy under each attack and under the worst of them, of candidates or of an exported model."""
-    from moosearch.analysis import accuracy as evaluation
+    from moosearch.analysis.accuracy import evaluate as judge
 
     check_one_format(csv=csv, as_json=as_json)
     with ended_early(folder), measuring() as bar:
-        frame = evaluation.evaluate(
+        frame = judge(
             folder,
             attacks=attacks,
             split=split,  # type: ignore[arg-type]
@@ -77,7 +71,7 @@ def evaluate(
             images=images,
             batch=batch,
             seed=seed,
-            progress=lambda candidate, attack, done, total: bar(f"{candidate} {attack}", done, total),
+            progress=bar,
         )
     if csv:
         typer.echo(frame.to_csv(index=False), nl=False)

@@ -1,9 +1,9 @@
-"""What commands that judge networks have in common: whom, in which ball, on which images."""
+"""What commands that judge networks have in common: the networks, the ball, the images, the effort."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ PickOption = Annotated[
     list[str] | None,
     typer.Option(
         "--pick",
-        help="Of a campaign, whom: knee (the default), front, or a rule of `decide`. Repeatable.",
+        help="Of a campaign: knee (the default), front, or a rule of `decide`. Repeatable.",
         metavar="RULE",
     ),
 ]
@@ -51,6 +51,14 @@ ImagesOption = Annotated[
         metavar="INTEGER",
     ),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Images of your own: an .npz with x_test and y_test or x and y, or a folder with a "
+        "folder a class.",
+    ),
+]
 BatchOption = Annotated[
     int,
     typer.Option(
@@ -62,6 +70,26 @@ BatchOption = Annotated[
 AttackSeedOption = Annotated[
     int | None, typer.Option("--seed", help="Of the attacks; the campaign's if not given.", min=0)
 ]
+TimeLimitOption = Annotated[float, typer.Option("--time-limit", help="Of each complete search, in seconds.")]
+CompleteOption = Annotated[
+    bool, typer.Option("--complete/--bounds-only", help="Whether to search where bounds do not suffice.")
+]
+
+
+def effort_of(command: str, time_limit: float, *, complete: bool) -> Any:
+    """Return how hard to verify; checked before anything is loaded.
+
+    Raises:
+        SpecError: The limit is none.
+        MissingExtraError: A complete search is asked for, and its solver is not installed.
+    """
+    from moosearch.extras import require
+    from moosearch.registry import build
+    from moosearch.verify import Effort
+
+    if complete:
+        require(f"moosearch {command}", "verify")
+    return build(Effort, {"time_limit": time_limit, "complete": complete})
 
 
 @contextlib.contextmanager

@@ -6,12 +6,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import torch
 from torch import nn
 
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError
 from moosearch.evaluation import Genome
+from moosearch.evaluators.devices import use
 from moosearch.models import DefenseSpec, RobustNet, count_parameters
 from moosearch.models.blank import blank
 from moosearch.training import CandidateSpec, Objective, Subject
@@ -118,7 +118,7 @@ class Corners:
             SpecError: A network cannot be built.
         """
         self._corners, self._place = corners, place
-        self._device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        self._device = use("auto" if gpu else "cpu")
         self._networks = _first(corners, lambda corner: corner.network)
         self._nets = {corner.network: _built(corner, place) for corner in self._networks}
 

@@ -217,12 +217,13 @@ def _kernels() -> Iterator[Check]:
     from moosearch.data import Split
     from moosearch.data.cifar import Cifar10
     from moosearch.data.digits import Digits
+    from moosearch.evaluators.devices import use
     from moosearch.models.resnet import SmallResNet
     from moosearch.training import CandidateSpec
     from moosearch.training.numerics import instruction_limit
     from moosearch.training.train import Trainer
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = use("auto")
     found, faults = [], []
     for dataset in (Digits(), Cifar10()):
         x = torch.zeros(8, *dataset.shape, device=device)

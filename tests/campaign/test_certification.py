@@ -6,12 +6,14 @@ import json
 import pytest
 
 import moosearch
-from moosearch.analysis.certification import CONTRADICTED, certification
+from moosearch.analysis.certification import CONTRADICTED, PROTOCOL, certification
+from moosearch.analysis.setup import setups
 from moosearch.errors import SpecError
 from moosearch.verify import Effort
 from moosearch.verify.certify import Certificate
 
 EPS = 0.05
+MOVED = "moved to a command of their own: moosearch neighborhoods DIR."
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,10 @@ def trained(tiny, tmp_path_factory):
     return moosearch.search(space, out=folder, overrides=["campaign.keep=all", "campaign.seed=1"])
 
 
+def verified(folder, *, effort=None, workers=1, **given):
+    return certification(setups(folder, PROTOCOL, **given), effort=effort, workers=workers)
+
+
 @pytest.fixture(scope="module")
 def ids(trained):
     return [e.candidate.id for e in trained.evaluations]
@@ -43,7 +49,7 @@ def ids(trained):
 )
 def test_proofs_lie_under_attacks(trained, ids, images, attacks):
     vulnerable = 0
-    for found in certification(
+    for found in verified(
         trained.folder.root, rules=ids, eps=EPS, images=images, attacks=attacks, effort=Effort(time_limit=2)
     ):
         counts = found.counts
@@ -63,7 +69,7 @@ def test_proofs_lie_under_attacks(trained, ids, images, attacks):
 def test_a_larger_ball_certifies_no_more(trained, ids):
     standings = []
     for eps in (0.01, EPS, 0.1):
-        (found,) = certification(trained.folder.root, rules=ids[:1], eps=eps, images=20, attacks="fgsm")
+        (found,) = verified(trained.folder.root, rules=ids[:1], eps=eps, images=20, attacks="fgsm")
         standings.append([each.standing for each in found.certificates])
     for smaller, larger in itertools.pairwise(standings):
         for before, after in zip(smaller, larger, strict=True):
@@ -73,7 +79,7 @@ def test_a_larger_ball_certifies_no_more(trained, ids):
 
 def test_bounds_alone_leave_more_unknown(trained, ids):
     whole, rough = (
-        certification(
+        verified(
             trained.folder.root,
             rules=ids[1:],
             eps=EPS,
@@ -93,7 +99,7 @@ def test_a_proof_that_an_attack_contradicts_is_taken_back(trained, ids, monkeypa
         "moosearch.analysis.certification.certify",
         lambda *_a, **_k: Certificate("robust", ("bounds: robust",), 0.0, -1.0),
     )
-    (found,) = certification(trained.folder.root, rules=ids[:1], eps=0.3, images=20, attacks="pgd20")
+    (found,) = verified(trained.folder.root, rules=ids[:1], eps=0.3, images=20, attacks="pgd20")
     withstood = found.attacks.worst_case.correct
     assert withstood < 20
     assert found.counts["robust"] == withstood
@@ -121,7 +127,10 @@ def test_the_command_prints_and_writes(trained, ids, cli):
         (["--images", "-1"], "got -1, expected a number of 0 or more."),
         (["--images", "own.npz"], "your own images is given with --data."),
         (["--attacks", "autoatack"], "Did you mean 'autoattack'?"),
-        (["--cut", "fixed"], "--cut: got fixed, but it counts only with --layered"),
+        (["--layered"], MOVED),
+        (["--layered", "--images", "2"], MOVED),
+        (["--cut=fixed"], MOVED),
+        (["--tolerance", "0.1"], MOVED),
         (["--pick", "nobody"], "'nobody' is neither a rule nor a member"),
     ],
 )
@@ -137,16 +146,14 @@ def test_layers_that_cannot_be_verified_are_named(tiny, tmp_path):
     space["candidate"]["architecture"] = {"name": "small_cnn", "width": 2, "depth": 2, "activation": "silu"}
     moosearch.search(space, out=tmp_path / "c")
     with pytest.raises(SpecError, match="cannot be verified: the network has the layer SiLU"):
-        certification(tmp_path / "c", images=5)
+        verified(tmp_path / "c", images=5)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_on_ray_the_answers_are_the_same(trained, ids):
     alone, together = (
-        certification(
-            trained.folder.root, rules=ids[:1], eps=EPS, images=12, attacks="fgsm", workers=workers
-        )[0]
+        verified(trained.folder.root, rules=ids[:1], eps=EPS, images=12, attacks="fgsm", workers=workers)[0]
         for workers in (1, 2)
     )
     assert [c.standing for c in alone.certificates] == [c.standing for c in together.certificates]
@@ -156,7 +163,7 @@ def test_on_ray_the_answers_are_the_same(trained, ids):
 
 def test_certificates_are_kept_image_by_image(trained, ids, monkeypatch):
     given = {"rules": ids[:1], "eps": 0.02, "attacks": "fgsm"}
-    (first,) = certification(trained.folder.root, images=6, **given)
+    (first,) = verified(trained.folder.root, images=6, **given)
     assert len(list(first.file.parent.glob("0*.json"))) == 6
     asked = []
 
@@ -165,8 +172,8 @@ def test_certificates_are_kept_image_by_image(trained, ids, monkeypatch):
         return Certificate("unknown", (), 0.0, -1.0)
 
     monkeypatch.setattr("moosearch.analysis.certification.certify", counted)
-    (again,) = certification(trained.folder.root, images=8, **given)
+    (again,) = verified(trained.folder.root, images=8, **given)
     assert len(asked) == 2
     assert again.certificates[:6] == first.certificates
-    certification(trained.folder.root, images=6, effort=Effort(complete=False), **given)
+    verified(trained.folder.root, images=6, effort=Effort(complete=False), **given)
     assert len(asked) == 8, "another effort is another question"

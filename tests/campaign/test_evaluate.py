@@ -13,6 +13,7 @@ import torch
 
 import moosearch
 from moosearch.analysis import accuracy as evaluation
+from moosearch.analysis.setup import images_of, threat_of
 from moosearch.analysis.subject import trained
 from moosearch.attacks import Threat
 from moosearch.attacks.autoattack import AttackWarning
@@ -163,11 +164,11 @@ def test_own_images_need_neither_campaign_nor_data_set(cli, exported, own, monke
 def test_images_of_a_split(campaign):
     (model,) = trained(campaign)
     splits = Digits().load()
-    assert torch.equal(evaluation.images_of(model, "val").x.cpu(), splits.val.x)
-    some = evaluation.images_of(model, "test", most=7)
+    assert torch.equal(images_of(model, "val").x.cpu(), splits.val.x)
+    some = images_of(model, "test", most=7)
     assert torch.equal(some.y.cpu(), splits.test.y[:7])
     assert next(model.net.parameters()).device == some.x.device
-    assert len(evaluation.images_of(model, "test", most=10**6)) == len(splits.test)
+    assert len(images_of(model, "test", most=10**6)) == len(splits.test)
 
 
 def test_missing_data_set_names_the_way_out(cli, exported, monkeypatch):
@@ -279,7 +280,7 @@ def test_ball_is_the_campaigns_first_with_a_radius_or_the_one_given(exported):
     (model,) = trained(exported)
 
     def ball(threats, *given):
-        return evaluation.threat_of(dataclasses.replace(model, threats=threats), *given)
+        return threat_of(dataclasses.replace(model, threats=threats), *given)
 
     none, near, round_ = Threat("linf", 0.0), Threat("linf", 0.1), Threat("l2", 0.5)
     assert ball((none, round_, near)) == round_

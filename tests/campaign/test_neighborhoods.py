@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 import moosearch
-from moosearch.analysis.neighborhoods import neighborhoods
+from moosearch.analysis.neighborhoods import PROTOCOL, neighborhoods
+from moosearch.analysis.setup import setups
 from moosearch.data.double_digits import DoubleDigits
 from moosearch.errors import SpecError
 from moosearch.report.plots.neighborhoods import eps_map
@@ -41,9 +42,13 @@ def trained(tmp_path_factory):
     return moosearch.search(yaml.safe_load(SPACE), out=folder, overrides=["campaign.keep=all"])
 
 
+def looked_for(folder, *, targets="both", **given):
+    return neighborhoods(setups(folder, PROTOCOL, **given), approach=ROUGH, targets=targets)
+
+
 @pytest.fixture(scope="module")
 def found(trained):
-    (result,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12)
+    (result,) = looked_for(trained.folder.root, images=12)
     return result
 
 
@@ -90,14 +95,14 @@ def test_all_is_on_disk_and_is_not_looked_for_again(trained, found, monkeypatch)
         raise AssertionError
 
     monkeypatch.setattr("moosearch.analysis.neighborhoods.neighborhood", never)
-    (again,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12)
+    (again,) = looked_for(trained.folder.root, images=12)
     assert again.found == found.found
     assert again.folder == found.folder
 
 
 @pytest.mark.slow
 def test_one_target_an_image_by_turns(trained, found):
-    (half,) = neighborhoods(trained.folder.root, approach=ROUGH, images=12, targets="alternating")
+    (half,) = looked_for(trained.folder.root, images=12, targets="alternating")
     assert {(e.image, e.target) for e in half.found} == {
         (e.image, max(e.target, e.perturbed) if e.image % 2 else min(e.target, e.perturbed))
         for e in found.found
@@ -112,7 +117,7 @@ def test_what_is_missing_or_damaged_is_looked_for_again(trained, found, tmp_path
     files = sorted(place.glob("0*.json"))
     files[0].unlink()
     files[1].write_text("{")
-    (again,) = neighborhoods(copy, approach=ROUGH, images=12)
+    (again,) = looked_for(copy, images=12)
     assert [(e.image, e.target, e.eps) for e in again.found] == [
         (e.image, e.target, e.eps) for e in found.found
     ]
@@ -135,13 +140,15 @@ def test_tables(found):
 
 @pytest.mark.slow
 def test_the_command(trained, cli, tmp_path):
-    given = ["--layered", "--images", "2", "--bounds-only", "--tolerance", "0.2", "--deadline", "30"]
-    code, out, err = cli("verify", trained.folder.root, *given, "--weights", "inner", "--cut", "sensitivity")
+    given = ["--images", "2", "--bounds-only", "--tolerance", "0.2", "--deadline", "30"]
+    code, out, err = cli(
+        "neighborhoods", trained.folder.root, *given, "--weights", "inner", "--cut", "sensitivity"
+    )
     assert code == 0, err
     assert "guided, cut sensitivity, inner weights, tolerance 0.2" in " ".join(out.split())
     for name in ("heat_maps.png", "relations.pdf", "witnesses.png", "neighborhoods.csv", "relations.csv"):
         assert len(list(trained.folder.root.rglob(name))) >= 1
-    code, out, _ = cli("verify", trained.folder.root, *given, "--json")
+    code, out, _ = cli("neighborhoods", trained.folder.root, *given, "--json")
     assert json.loads(out)[0]["neighborhoods"] <= 4
 
 
@@ -152,17 +159,17 @@ def test_images_of_ones_own(trained, tmp_path):
     arrays = {"x_train": test.x[:, 0].numpy(), "y_train": test.y.numpy()}
     arrays |= {"x_test": test.x[:4, 0].numpy(), "y_test": test.y[:4].numpy()}
     np.savez(tmp_path / "own.npz", **arrays, regions_test=regions[:4])
-    (own,) = neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "own.npz", images=4)
-    (same,) = neighborhoods(trained.folder.root, approach=ROUGH, images=4)
+    (own,) = looked_for(trained.folder.root, data=tmp_path / "own.npz", images=4)
+    (same,) = looked_for(trained.folder.root, images=4)
     assert [e.eps for e in own.found] == [e.eps for e in same.found]
     assert own.folder != same.folder
     np.savez(tmp_path / "bare.npz", **arrays)
     with pytest.raises(SpecError, match="does not say whose pixels are whose: `regions_test` is missing"):
-        neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "bare.npz", images=4)
+        looked_for(trained.folder.root, data=tmp_path / "bare.npz", images=4)
 
 
 def test_images_with_one_label_have_no_layers(finished, cli):
-    code, _, err = cli("verify", finished.folder.root, "--layered")
+    code, _, err = cli("neighborhoods", finished.folder.root)
     assert code == 2
     assert "its images have 1 label, expected 2" in err
 
@@ -176,24 +183,22 @@ def test_images_with_one_label_have_no_layers(finished, cli):
         (["--tolerance", "0"], "tolerance"),
         (["--deadline", "-1"], "deadline"),
         (["--targets", "first"], "alternating"),
-        (["--eps", "0.1"], "--eps: got 0.1, but it counts only without --layered"),
+        (["--eps", "0.1"], "No such option: --eps"),
         (["--images", "1000"], "images: got 1000, expected at most 60"),
     ],
 )
 def test_wrong_input_is_refused(trained, cli, arguments, words):
-    code, _, err = cli("verify", trained.folder.root, "--layered", *arguments)
+    code, _, err = cli("neighborhoods", trained.folder.root, *arguments)
     assert code == 2
     assert words in err
 
 
 def test_where_nothing_is_seen_all_is_written_and_drawn(trained, cli, monkeypatch):
     monkeypatch.setattr("moosearch.analysis.neighborhoods.seen", lambda _network, _question: False)
-    code, out, err = cli("verify", trained.folder.root, "--layered", "--images", "4", "--deadline", "299")
+    code, out, err = cli("neighborhoods", trained.folder.root, "--images", "4", "--deadline", "299")
     assert code == 0, err
     assert "0 neighborhoods" in out
-    code, out, _ = cli(
-        "verify", trained.folder.root, "--layered", "--images", "4", "--deadline", "299", "--json"
-    )
+    code, out, _ = cli("neighborhoods", trained.folder.root, "--images", "4", "--deadline", "299", "--json")
     assert json.loads(out)[0]["size"] is None
 
 
@@ -208,6 +213,6 @@ def test_another_version_of_ones_own_images_is_looked_at_anew(trained, tmp_path)
         np.savez_compressed(
             tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y, regions_test=regions[rows]
         )
-        (found,) = neighborhoods(trained.folder.root, approach=ROUGH, data=tmp_path / "own.npz", images=4)
+        (found,) = looked_for(trained.folder.root, data=tmp_path / "own.npz", images=4)
         folders.append(found.folder)
     assert folders[0] != folders[1]

@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from moosearch.analysis.robustness import (
+    PROTOCOL,
     Aligned,
     Shown,
     align,
-    cases,
     everything,
     radii_of,
     robustness,
     show,
     steps_of,
 )
+from moosearch.analysis.setup import setups
 from moosearch.analysis.subject import trained
 from moosearch.attacks.gradient import Pgd
 from moosearch.data.digits import Digits
@@ -38,9 +39,16 @@ def two(finished):
     return ids[:2]
 
 
+def asked(folder, **given):
+    """Setups of a campaign's knee, or of other candidates."""
+    return setups(folder, PROTOCOL, **given)
+
+
 @pytest.fixture(scope="module")
 def table(finished, two):
-    return robustness(cases(finished.folder.root, two, most=120), radii=[0.0, 0.05, 0.1, 1.0], steps=[1, 3])
+    return robustness(
+        asked(finished.folder.root, rules=two, images=120), radii=[0.0, 0.05, 0.1, 1.0], steps=[1, 3]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +88,7 @@ def test_every_candidate_has_both_curves_and_they_fall(table, two):
 
 
 def test_default_radii_go_to_twice_the_campaigns_and_then_to_everything(finished):
-    found = robustness(cases(finished.folder.root, attack="pgd1", most=20), steps=[1])
+    found = robustness(asked(finished.folder.root, attacks="pgd1", images=20), steps=[1])
     radii = found.loc[found["curve"] == "eps", "eps"]
     assert radii.tolist() == pytest.approx([0.025 * i for i in range(9)] + [1.0])
 
@@ -94,7 +102,7 @@ def test_the_ball_of_everything_reaches_from_corner_to_corner():
 
 
 def test_an_attack_that_takes_no_walk_has_no_curve_of_steps(finished):
-    found = robustness(cases(finished.folder.root, attack="fgsm", most=30), radii=[0.0, 0.1])
+    found = robustness(asked(finished.folder.root, attacks="fgsm", images=30), radii=[0.0, 0.1])
     assert found["curve"].tolist() == ["eps", "eps"]
     assert len(plots.curves(found).axes) == 1
 
@@ -203,8 +211,9 @@ def test_alignment_map_has_the_natural_image_across(tmp_path):
 
 
 def test_alignment_of_a_candidate_is_that_of_its_features(finished):
-    (case,) = cases(finished.folder.root, attack={"name": "pgd", "steps": 3, "step": 0.05}, most=100)
-    found = align(case)
+    attack = {"name": "pgd", "steps": 3, "step": 0.05}
+    (setup,) = asked(finished.folder.root, attacks=[attack], images=100)
+    found = align(setup)
     (model,) = trained(finished.folder.root)
     images = model.dataset.load().val.first(100)
     attack = Pgd(eps=0.1, step=0.05, steps=3)
@@ -233,7 +242,7 @@ def test_robustness_writes_plots_and_table_beside_each_other(cli, finished, two,
     assert code == 0
     written = pd.read_csv(tmp_path / "plots" / "robustness.csv")
     attack = {"name": "pgd", "steps": 2, "step": 0.05}
-    given = cases(root, two, attack=attack, split="test", most=40)
+    given = asked(root, rules=two, attacks=[attack], split="test", images=40)
     expected = robustness(given, radii=[0, 0.1], steps=[1, 2])
     assert torch.equal(given[0].images.x, given[0].model.dataset.load().test.x[:40])
     pd.testing.assert_frame_equal(written, expected, check_dtype=False)
@@ -262,8 +271,8 @@ def test_gallery_and_alignment_of_an_export_lie_in_its_folder(cli, exported, tmp
 
 
 def test_a_gallery_is_the_same_every_time(finished):
-    (case,) = cases(finished.folder.root)
-    first, second = (show(case, count=4) for _ in range(2))
+    (setup,) = asked(finished.folder.root)
+    first, second = (show(setup, count=4) for _ in range(2))
     assert torch.equal(first.images.x_adv, second.images.x_adv)
     assert first.images.fooled.tolist() == sorted(first.images.fooled.tolist(), reverse=True)
 
@@ -275,6 +284,7 @@ def test_a_gallery_is_the_same_every_time(finished):
         (["robustness", "--steps", "0"], "--steps"),
         (["robustness", "--attack", "pdg"], "pgd"),
         (["gallery", "--attack", "none"], "none"),
+        (["gallery", "--attack", "fgsm,pgd2"], "--attack: got fgsm, pgd2, expected one."),
         (["alignment", "--pick", "best:speed"], "speed"),
     ],
 )

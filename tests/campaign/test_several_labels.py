@@ -111,7 +111,7 @@ def test_what_knows_of_one_label_refuses(searched, cli, command):
     attacks = ["--attacks", "pgd20"] if command == "detect" else []
     code, _, err = cli(*given, searched.folder.root, *attacks)
     assert code == 2
-    assert "its images have 2 labels, expected one each" in err
+    assert "its images have 2 labels, expected 1 each" in err
 
 
 @pytest.mark.parametrize(

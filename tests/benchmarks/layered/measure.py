@@ -16,7 +16,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import moosearch
-from moosearch.analysis.neighborhoods import Neighborhoods, neighborhoods
+from moosearch.analysis.neighborhoods import PROTOCOL, Neighborhoods, neighborhoods
+from moosearch.analysis.setup import setups
 from moosearch.report.plots import neighborhoods as neighborhood_plots
 from moosearch.verify import Effort
 from moosearch.verify.layered import Approach
@@ -128,11 +129,10 @@ def main() -> None:
                 effort=Effort(time_limit=given.time_limit),
                 **APPROACHES[algorithm],
             )
+            images = given.images if weights == "even" else given.more_images
             (found,) = neighborhoods(
-                given.folder / "campaign",
-                rules=[identity],
+                setups(given.folder / "campaign", PROTOCOL, rules=[identity], images=images),
                 approach=approach,
-                images=given.images if weights == "even" else given.more_images,
                 targets="alternating",
                 workers=given.workers,
             )
