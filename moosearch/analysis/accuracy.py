@@ -21,22 +21,9 @@ PROTOCOL = EvaluationProtocol(
 """With the cheap attacks of the papers: Square takes ten times as long as all of these, AutoAttack twenty."""
 
 COLUMNS = (
-    "candidate",
-    "split",
-    "norm",
-    "eps",
-    "seed",
-    "images",
-    "attack",
-    "correct",
-    "accuracy",
-    "low",
-    "high",
-    "mean_distance",
-    "seconds",
-    "images_per_second",
-    "doubt",
-)
+    "candidate", "split", "norm", "eps", "seed", "images", "attack", "correct", "accuracy", "low", "high",
+    "mean_distance", "seconds", "images_per_second", "doubt",
+)  # fmt: skip
 
 
 def evaluate(

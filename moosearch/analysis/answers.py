@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import pydantic
 from moosearch.analysis.setup import Setup
 from moosearch.campaign.folder import write_atomically
 from moosearch.data.cache import stamp
-from moosearch.errors import CampaignError, DataUnavailableError
+from moosearch.errors import CampaignError
 from moosearch.evaluators.spread import spread
 from moosearch.judging.record import attack_tree
 from moosearch.provenance import versions
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def make_folders(setups: Iterable[Setup]) -> None:
+def make_folders(setups: Sequence[Setup]) -> None:
     """Create the folders that answers go to, before work starts.
 
     Raises:
@@ -56,7 +56,7 @@ def write_answer(
         CampaignError: A file cannot be written.
     """
     given = {**conditions, "attacks": {name: attack_tree(each) for name, each in setup.attacks.items()}}
-    stem = f"{kind}{setup.split}-{setup.threat.norm}-{setup.threat.eps:.4g}-{digest(given)}"
+    stem = f"{kind}{setup.split}-{setup.threat.norm}-{setup.threat.eps:.4g}-{_digest(given)}"
     about = {"device": setup.images.x.device.type, "versions": versions()}
     store(setup.model.folder / f"{stem}.json", {"format": 1, **conditions, **about, **answer})
     store(setup.model.folder / f"{stem}.csv", table.to_csv(index=False))
@@ -116,18 +116,14 @@ def store(path: Path, content: Any) -> None:
         raise CampaignError(f"{path}: cannot be written: {error.strerror}.") from error
 
 
-def digest(conditions: Any) -> str:
-    """Return a short name for plain data that an answer depends on."""
-    return hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:8]
+def cache_of(setup: Setup, kind: str, conditions: Sequence[Any]) -> Path:
+    """Return the folder for answers that `cached` reads again, by plain data that they depend on.
 
-
-def version(data: Path | str | None) -> str:
-    """Return what changes when a file of the user's own images does; empty without one.
-
-    Raises:
-        DataUnavailableError: There is no such file.
+    Another version of a file of the user's own images is another condition.
     """
-    try:
-        return stamp(Path(data).expanduser().resolve()) if data is not None else ""
-    except OSError:
-        raise DataUnavailableError(f"{data}: there is no such file.") from None
+    stamped = stamp(Path(setup.data).expanduser().resolve()) if setup.data is not None else ""
+    return setup.model.folder / f"{kind}-{_digest([*conditions, stamped])}"
+
+
+def _digest(conditions: Any) -> str:
+    return hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:8]

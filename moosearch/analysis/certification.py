@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moosearch.analysis.answers import cached, digest, make_folders, store, version
+from moosearch.analysis.answers import cache_of, cached, make_folders, store
 from moosearch.analysis.setup import EvaluationProtocol, Progress, Setup
 from moosearch.judging import judge
 from moosearch.judging.record import record
@@ -123,8 +123,7 @@ def certification(
             progress=tell,
         )
         part = setup.split if setup.data is None else Path(setup.data).stem
-        conditions = [to_tree(effort, Effort), part, eps, version(setup.data)]
-        place = model.folder / f"certified-{part}-{eps:.4g}-{digest(conditions)}"
+        place = cache_of(setup, f"certified-{part}-{eps:.4g}", [to_tree(effort, Effort), part, eps])
         certificates = cached(
             partial(_certify, network, eps, effort),
             {f"{number:05d}": each for number, each in enumerate(points(setup.images))},

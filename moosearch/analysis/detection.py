@@ -27,7 +27,6 @@ from moosearch.judging.detection import (
 from moosearch.judging.evasion import Evasion
 from moosearch.judging.measure import collected
 from moosearch.judging.record import attack_tree
-from moosearch.models import RobustNet
 from moosearch.models.defenses import INPUT_DEFENSES, DefenseLayer
 from moosearch.models.defenses.defense import InputDefense
 from moosearch.registry import build, to_tree
@@ -41,40 +40,12 @@ ADAPTIVE = "adaptive"
 SQUEEZER = Annotated[InputDefense, INPUT_DEFENSES]
 
 COLUMNS = (
-    "candidate",
-    "split",
-    "norm",
-    "eps",
-    "seed",
-    "images",
-    "squeezers",
-    "fpr",
-    "threshold",
-    "threshold_images",
-    "legitimate",
-    "false_positives",
-    "false_positive_rate",
-    "false_positive_low",
-    "false_positive_high",
-    "attack",
-    "attacked",
-    "fooled",
-    "detected",
-    "detection_rate",
-    "detection_low",
-    "detection_high",
-    "failed",
-    "failed_detected",
-    "auc",
-    "correct",
-    "accuracy",
-    "defended_correct",
-    "defended_accuracy",
-    "defended_low",
-    "defended_high",
-    "seconds",
-    "doubt",
-)
+    "candidate", "split", "norm", "eps", "seed", "images", "squeezers", "fpr", "threshold",
+    "threshold_images", "legitimate", "false_positives", "false_positive_rate", "false_positive_low",
+    "false_positive_high", "attack", "attacked", "fooled", "detected", "detection_rate", "detection_low",
+    "detection_high", "failed", "failed_detected", "auc", "correct", "accuracy",
+    "defended_correct", "defended_accuracy", "defended_low", "defended_high", "seconds", "doubt",
+)  # fmt: skip
 """Of a table: conditions, the detector on clean images, an attack, and accuracy without and with detector."""
 
 
@@ -140,11 +111,7 @@ class Detection:
             "worst_case": self.worst_case,
         }
         rows = [fixed | {"attack": name} | _row(entry) for name, entry in known.items()]
-        counts = [
-            name
-            for name in COLUMNS
-            if name in ("attacked", "fooled", "detected", "failed", "failed_detected")
-        ]
+        counts = ("attacked", "fooled", "detected", "failed", "failed_detected")
         return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(counts, "Int64"))
 
 
@@ -220,22 +187,15 @@ def detect(
     """
     if not 0 < fpr < 1:
         raise SpecError(f"fpr: got {fpr:g}, expected more than 0 and less than 1.")
-    detectors = []
+    ready = []
     for setup in setups:
         plugins = _squeezers(squeezers, setup.model.shape[0])
         layers = _layers(plugins, setup.model.shape)
-        known, shown = _images(setup, images)
-        setup = replace(setup, images=shown)  # noqa: PLW2901
-        conditions = {
-            **setup.conditions,
-            "dataset": setup.source,
-            "fpr": fpr,
-            "squeezers": [to_tree(plugin, SQUEEZER) for plugin in plugins],
-        }
-        layers = tuple(layer.to(shown.x.device) for layer in layers)
-        detectors.append(_Detector(setup, known, layers, conditions))
+        known, reported = _images(setup, images)
+        names = [to_tree(plugin, SQUEEZER) for plugin in plugins]
+        ready.append((replace(setup, images=reported), known, layers, {"fpr": fpr, "squeezers": names}))
     make_folders(setups)
-    return [detector.detect(progress) for detector in detectors]
+    return [_detect(*each, progress) for each in ready]
 
 
 def _squeezers(nodes: str | Sequence[Node] | None, channels: int) -> tuple[InputDefense, ...]:
@@ -243,17 +203,13 @@ def _squeezers(nodes: str | Sequence[Node] | None, channels: int) -> tuple[Input
     if nodes is None:
         nodes = usual_squeezers(channels)
     tree = read_value(f"[{nodes}]", f"squeezers: {nodes}") if isinstance(nodes, str) else list(nodes)
-    plugins: tuple[InputDefense, ...] = build(
-        tuple[SQUEEZER, ...],
-        tree,
-        Place(shown=("squeezers",)),
-    )
+    plugins: tuple[InputDefense, ...] = build(tuple[SQUEEZER, ...], tree, Place(shown=("squeezers",)))
     if not plugins:
         raise SpecError(f"squeezers: none is named. Known: {', '.join(INPUT_DEFENSES)}.")
     return plugins
 
 
-def _layers(plugins: Sequence[InputDefense], shape: tuple[int, int, int]) -> tuple[nn.Module, ...]:
+def _layers(plugins: Sequence[InputDefense], shape: tuple[int, int, int]) -> list[nn.Module]:
     """Build the layers of squeezers for a network's images."""
     layers = []
     for plugin in plugins:
@@ -265,88 +221,75 @@ def _layers(plugins: Sequence[InputDefense], shape: tuple[int, int, int]) -> tup
         if any(True for _ in layer.parameters()):
             raise SpecError(f"squeezers: {name} is trained with its network: expected one that is not.")
         layers.append(layer.eval().requires_grad_(requires_grad=False))
-    return tuple(layers)
+    return layers
 
 
 def _images(setup: Setup, most: int) -> tuple[Split, Split]:
     """Return images that set the threshold, and others that are reported on."""
     if setup.data is None:
-        known, shown = images_of(setup.model, "val"), setup.images
+        known, reported = images_of(setup.model, "val"), setup.images
     else:
-        known, shown = (Split(setup.images.x[k::2], setup.images.y[k::2]) for k in (0, 1))
-        if not len(shown):
+        known, reported = (Split(setup.images.x[k::2], setup.images.y[k::2]) for k in (0, 1))
+        if not len(reported):
             raise SpecError("data: got 1 image, expected 2 or more: every second one sets the threshold.")
-    check_count(most, shown)
-    return known, shown.first(most)
+    check_count(most, reported)
+    return known, reported.first(most)
 
 
-@dataclass(frozen=True)
-class _Detector:
-    """A network with its detector, before any work.
-
-    Attributes:
-        setup: The network, with the images that are reported on and the adaptive attack's ball.
-        known: Images that set the threshold, on the network's device.
-        layers: The squeezers, there too.
-        conditions: What the result depends on besides the attacks.
-    """
-
-    setup: Setup
-    known: Split
-    layers: tuple[nn.Module, ...]
-    conditions: Mapping[str, Any]
-
-    def detect(self, progress: Progress | None) -> Detection:
-        """Set the threshold, run the attacks, write what is known after each one, and return all."""
-        setup, tell = self.setup, self.setup.tell(progress)
-        net: RobustNet = setup.model.net.eval()
-        scored = partial(score_images, net, self.layers, batch=setup.batch)
-        known = scored(self.known, told=partial(tell, "threshold"))
-        if not known.right.any():
-            raise EvaluationError(
-                f"{setup.model.name}: none of {len(self.known)} images is classified rightly: there is no "
-                "threshold."
+def _detect(
+    setup: Setup,
+    known: Split,
+    layers: Sequence[nn.Module],
+    given: Mapping[str, Any],
+    progress: Progress | None,
+) -> Detection:
+    """Set the threshold on known images, run the attacks, write what is known after each one, return all."""
+    net, tell = setup.model.net.eval(), setup.tell(progress)
+    layers = tuple(layer.to(setup.images.x.device) for layer in layers)
+    legitimate = score_images(net, layers, known, batch=setup.batch, told=partial(tell, "threshold"))
+    if not legitimate.right.any():
+        raise EvaluationError(
+            f"{setup.model.name}: none of {len(known)} images is classified rightly: there is no threshold."
+        )
+    threshold = threshold_of(legitimate.score[legitimate.right], given["fpr"])
+    clean = score_images(net, layers, setup.images, batch=setup.batch, told=partial(tell, "clean"))
+    conditions = {**setup.conditions, "dataset": setup.source, **given}
+    found = {
+        "threshold": threshold,
+        "threshold_images": int(legitimate.right.sum()),
+        **clean_rates(clean, threshold),
+    }
+    evasion = Evasion(layers, threshold, setup.threat.eps, setup.threat.norm)
+    trees = {label: attack_tree(attack) for label, attack in setup.attacks.items()}
+    trees[ADAPTIVE] = {"name": ADAPTIVE, **evasion.options}
+    detection = Detection(conditions | found, {}, clean, {})
+    for label, attack in {**setup.attacks, ADAPTIVE: evasion}.items():
+        start, doubts = time.perf_counter(), dict[str, None]()
+        with collected(doubts):
+            attacked = score_under(
+                attack,
+                net,
+                layers,
+                setup.images,
+                setup.model.tasks,
+                clean,
+                seed=setup.seed,
+                batch=setup.batch,
+                told=partial(tell, label),
             )
-        threshold = threshold_of(known.score[known.right], self.conditions["fpr"])
-        clean = scored(setup.images, told=partial(tell, "clean"))
-        conditions = {
-            **self.conditions,
-            "threshold": threshold,
-            "threshold_images": int(known.right.sum()),
-            **clean_rates(clean, threshold),
+        entry = {
+            "attack": trees[label],
+            "norm": attack.norm,
+            "eps": attack.eps,
+            **attack_rates(clean, attacked, threshold),
+            "seconds": time.perf_counter() - start,
+            "doubt": " ".join(doubts),
         }
-        evasion = Evasion(self.layers, threshold, setup.threat.eps, setup.threat.norm)
-        trees = {label: attack_tree(attack) for label, attack in setup.attacks.items()}
-        trees[ADAPTIVE] = {"name": ADAPTIVE, **evasion.options}
-        detection = Detection(conditions, {}, clean, {})
-        for label, attack in {**setup.attacks, ADAPTIVE: evasion}.items():
-            start, doubts = time.perf_counter(), dict[str, None]()
-            with collected(doubts):
-                attacked = score_under(
-                    attack,
-                    net,
-                    self.layers,
-                    setup.images,
-                    setup.model.tasks,
-                    clean,
-                    seed=setup.seed,
-                    batch=setup.batch,
-                    told=partial(tell, label),
-                )
-            entry = {
-                "attack": trees[label],
-                "norm": attack.norm,
-                "eps": attack.eps,
-                **attack_rates(clean, attacked, threshold),
-                "seconds": time.perf_counter() - start,
-                "doubt": " ".join(doubts),
-            }
-            detection = replace(
-                detection,
-                attacks={**detection.attacks, label: entry},
-                attacked={**detection.attacked, label: attacked},
-            )
-            finished = detection.attacks.keys() == trees.keys()
-            answer = {"finished": finished, **detection.to_tree()}
-            write_answer(setup, self.conditions, answer, detection.table(), "detection-")
-        return detection
+        detection = replace(
+            detection,
+            attacks={**detection.attacks, label: entry},
+            attacked={**detection.attacked, label: attacked},
+        )
+        answer = {"finished": len(detection.attacks) == len(trees), **detection.to_tree()}
+        write_answer(setup, conditions, answer, detection.table(), "detection-")
+    return detection

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from moosearch.analysis.answers import cached, digest, make_folders, store, version
+from moosearch.analysis.answers import cache_of, cached, make_folders, store
 from moosearch.analysis.setup import EvaluationProtocol, Progress, Setup
 from moosearch.data import ImageDataset
 from moosearch.data.npz import REGIONS, read_npz
@@ -145,7 +145,7 @@ def neighborhoods(
         unseen = (len(both) - len(visible)) // 2
         if targets == "alternating":
             visible = [q for q in visible if (q.target > q.perturbed) == bool(q.image % 2)]
-        place = model.folder / f"neighborhoods-{digest([tree, version(setup.data)])}"
+        place = cache_of(setup, "neighborhoods", [tree])
         store(place / "approach.json", tree)
         found = cached(
             partial(neighborhood, network, approach),

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import (
@@ -22,7 +21,7 @@ from moosearch.cli.app import (
 )
 from moosearch.cli.bar import measuring
 from moosearch.cli.judging import DataOption, EpsOption, ImagesOption, NormOption, PickOption, SubjectArgument
-from moosearch.cli.tables import frame_table
+from moosearch.cli.tables import frame_table, table
 
 analyze = typer.Typer(help="Measure datasets, perturbations and trained candidates.", no_args_is_help=True)
 app.add_typer(analyze, name="analyze")
@@ -135,13 +134,13 @@ def analyze_robustness(
     numbers = robustness.steps_of(steps)
     setups = _setups(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, images=images)
     with measuring() as bar:
-        table = robustness.robustness(setups, radii=chosen, steps=numbers, progress=bar)
-    for curve, points in table.groupby("curve"):
+        curves = robustness.robustness(setups, radii=chosen, steps=numbers, progress=bar)
+    for curve, points in curves.groupby("curve"):
         along = points[curve].map(f"{curve} {{:.4g}}".format).rename("along")
         shown = points.assign(along=along).pivot_table("accuracy", "candidate", "along", sort=False)
         out.print(frame_table(shown.reset_index()))
-    path = figures.save(to or folder / "plots", "robustness", robustness_plots.curves, table)
-    _write(table, path)
+    path = figures.save(to or folder / "plots", "robustness", robustness_plots.curves, curves)
+    _write(curves, path)
 
 
 @analyze.command("gallery")
@@ -190,11 +189,11 @@ def analyze_alignment(
     setups = _setups(folder, pick, attack, eps=eps, norm=norm, split=split, data=data, images=images)
     with measuring() as bar:
         found = [robustness.align(setup, progress=bar) for setup in setups]
-    table = robustness.alignment_table(found)
-    out.print(frame_table(table))
+    means = robustness.alignment_table(found)
+    out.print(frame_table(means))
     path = figures.save(to or folder / "plots", "alignment", robustness_plots.alignment, found)
     robustness.class_table(found).to_csv(path.with_name("alignment_by_class.csv"), index=False)
-    _write(table, path)
+    _write(means, path)
 
 
 @analyze.command("genes")
@@ -236,25 +235,22 @@ def analyze_genes(
 
 def _importance_table(found: Any) -> Table:
     """Return importances: a row a gene, a column an objective, with R^2 and a mark where it is too low."""
-    table = Table(
+    head = ["gene", "candi-\ndates"]
+    for key, r2, believed in found.trust.itertuples():
+        known = "?" if math.isnan(r2) else f"{r2:.2f}"
+        head.append(f"{key.replace('_', chr(10))}\nR² {known}{'' if believed else ' !'}")
+    rows = []
+    for gene, _, candidates, _, *values in found.genes.join(found.table).itertuples():
+        cells = ["-" if math.isnan(value) else f"{round(value, 3) + 0:.3f}" for value in values]
+        rows.append((gene, str(candidates), *cells))
+    return table(
+        head,
+        rows,
         title="importance of genes",
         caption="R²: of predictions for candidates not seen; !: not to be believed",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE,
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("gene", overflow="fold", vertical="bottom")
-    table.add_column("candi-\ndates", justify="right", vertical="bottom")
-    for key, r2, believed in found.trust.itertuples():
-        told = "?" if math.isnan(r2) else f"{r2:.2f}"
-        head = f"{key.replace('_', chr(10))}\nR² {told}{'' if believed else ' !'}"
-        table.add_column(head, justify="right", vertical="bottom")
-    for gene, _, candidates, _, *values in found.genes.join(found.table).itertuples():
-        cells = ["-" if math.isnan(value) else f"{round(value, 3) + 0:.3f}" for value in values]
-        table.add_row(gene, str(candidates), *cells)
-    return table
 
 
 def _setups(folder: Path, pick: list[str] | None, attack: str | None, **given: Any) -> Any:
@@ -264,7 +260,7 @@ def _setups(folder: Path, pick: list[str] | None, attack: str | None, **given: A
     return setups(folder, PROTOCOL, rules=pick, attacks=attack, **given)
 
 
-def _write(table: Any, picture: Path) -> None:
+def _write(frame: Any, picture: Path) -> None:
     """Write a table beside its picture."""
-    table.to_csv(picture.with_suffix(".csv"), index=False)
+    frame.to_csv(picture.with_suffix(".csv"), index=False)
     out.print(f"written to {picture}, with PDF and CSV beside it", soft_wrap=True)

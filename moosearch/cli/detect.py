@@ -1,11 +1,9 @@
 """Detect: adversarial images, by feature squeezing, before trained candidates and exported models."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, err, out
@@ -21,6 +19,7 @@ from moosearch.cli.judging import (
     SurrogateOption,
     ended_early,
 )
+from moosearch.cli.tables import number, table
 
 
 @app.command()
@@ -114,13 +113,13 @@ def detect(
 
 def _print(found: Any) -> None:
     """Print a candidate's table, and what must be said of it."""
-    told, table = found.conditions, found.table()
+    told, frame = found.conditions, found.table()
     kind = f"images of {told['data']}" if told["data"] is not None else "test images"
     title = f"{told['candidate']}: {told['images']} {kind}, {told['norm']} eps {told['eps']:.4g}"
-    out.print(_table(table.to_dict("records"), title))
+    out.print(_table(found, frame, title))
     legitimate, wrong = told["false_positives"], told["wrong_rejected"]
     lines = [
-        f"squeezers: {table['squeezers'].iloc[0]}; a score above {told['threshold']:.4g} is rejected, set on "
+        f"squeezers: {frame['squeezers'].iloc[0]}; a score above {told['threshold']:.4g} is rejected, set on "
         f"{told['threshold_images']} legitimate images for a false-positive rate of {told['fpr']:g}",
         f"clean images rejected: {legitimate['count']} of {legitimate['of']} that are classified rightly"
         f"{_interval(legitimate)}, {wrong['count']} of {wrong['of']} others",
@@ -133,44 +132,45 @@ def _print(found: Any) -> None:
         out.print(line, soft_wrap=True)
 
 
-def _table(rows: list[dict[Any, Any]], title: str) -> Table:
+def _table(found: Any, frame: Any, title: str) -> Table:
     """Return a table with a row an attack."""
-    table = Table(
+    cells: list[Any] = []
+    for row in frame.to_dict("records"):
+        cells += [None] if row["attack"] == "worst_case" else []
+        attacked = row["attack"] in found.attacks
+        cells.append(
+            (
+                "worst case" if row["attack"] == "worst_case" else row["attack"],
+                f"{row['fooled']}/{row['attacked']}" if attacked else "",
+                number(row["detection_rate"]),
+                f"{row['detection_low']:.3f} to {row['detection_high']:.3f}"
+                if attacked and row["fooled"]
+                else "",
+                f"{row['failed_detected'] / row['failed']:.4f}" if attacked and row["failed"] else "",
+                number(row["auc"], ".3f"),
+                number(row["accuracy"]),
+                number(row["defended_accuracy"]),
+            )
+        )
+    return table(
+        (
+            "attack",
+            "fooled",
+            "detec-\nted",
+            "95 % interval",
+            "failed",
+            "AUC",
+            "accu-\nracy",
+            "with\ndetector",
+        ),
+        cells,
         title=title,
         caption="detected: rejected, of the images that fool; failed: of those that do not\n"
         "accuracy: of all images; with detector: right and accepted if clean,\n"
         "right or rejected if attacked",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE,
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("attack", overflow="fold", vertical="bottom")
-    for name in ("fooled", "detec-\nted", "95 % interval", "failed", "AUC", "accu-\nracy", "with\ndetector"):
-        table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
-    for row in rows:
-        if row["attack"] == "worst_case":
-            table.add_section()
-        attacked = not _missing(row["attacked"])
-        table.add_row(
-            "worst case" if row["attack"] == "worst_case" else row["attack"],
-            f"{row['fooled']}/{row['attacked']}" if attacked else "",
-            _number(row["detection_rate"]),
-            f"{row['detection_low']:.3f} to {row['detection_high']:.3f}"
-            if attacked and row["fooled"]
-            else "",
-            f"{row['failed_detected'] / row['failed']:.4f}" if attacked and row["failed"] else "",
-            _number(row["auc"], ".3f"),
-            _number(row["accuracy"]),
-            _number(row["defended_accuracy"]),
-        )
-    return table
-
-
-def _number(value: float | None, form: str = ".4f") -> str:
-    """Write a number, and nothing where there is none."""
-    return "" if _missing(value) else format(value, form)
 
 
 def _interval(entry: Any) -> str:
@@ -179,8 +179,3 @@ def _interval(entry: Any) -> str:
         return ""
     low, high = entry["interval"]
     return f" ({entry['rate']:.4f}, 95 % interval {low:.4f} to {high:.4f})"
-
-
-def _missing(value: Any) -> bool:
-    """Whether a cell of a table has no value."""
-    return value is None or (isinstance(value, float) and math.isnan(value))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import CsvOption, JsonOption, app, check_one_format, err, out
@@ -22,6 +21,7 @@ from moosearch.cli.judging import (
     SurrogateOption,
     ended_early,
 )
+from moosearch.cli.tables import number, table
 
 
 @app.command()
@@ -98,53 +98,34 @@ def _print(frame: Any, data: Path | None) -> None:
 
 def _detailed(frame: Any, conditions: str) -> Table:
     """Return a table with a row an attack."""
-    table = Table(
+    rows: list[Any] = []
+    for row in frame.itertuples():
+        rows += [None] if row.attack == "worst_case" else []
+        interval = "" if math.isnan(row.low) else f"{row.low:.4f} to {row.high:.4f}"
+        distance, speed = number(row.mean_distance), number(row.images_per_second, ",.0f")
+        rows += [
+            (_name(row.attack), number(row.accuracy), interval, distance, number(row.seconds, ".1f"), speed)
+        ]
+    return table(
+        ("attack", "accuracy", "95 % interval", "distance", "seconds", "images/s"),
+        rows,
         title=f"{frame['candidate'].iloc[0]}: {conditions}",
         caption="fractions of all images; mean distance of the images fooled",
-        title_justify="left",
-        caption_justify="left",
     )
-    table.add_column("attack", overflow="fold")
-    for name in ("accuracy", "95 % interval", "distance", "seconds", "images/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in frame.itertuples():
-        if row.attack == "worst_case":
-            table.add_section()
-        table.add_row(
-            _name(row.attack),
-            f"{row.accuracy:.4f}",
-            "" if math.isnan(row.low) else f"{row.low:.4f} to {row.high:.4f}",
-            _number(row.mean_distance, ".4f"),
-            _number(row.seconds, ".1f"),
-            _number(row.images_per_second, ",.0f"),
-        )
-    return table
 
 
 def _wide(frame: Any, conditions: str) -> Table:
     """Return a table with a row a candidate and a column an attack."""
-    table = Table(
+    accuracy = frame.pivot(index="candidate", columns="attack", values="accuracy")
+    attacks, candidates = frame["attack"].unique(), frame["candidate"].unique()
+    return table(
+        ["candidate", *(_name(name).replace(" ", "\n").replace("_", "\n") for name in attacks)],
+        [(name, *map(number, accuracy.loc[name, attacks])) for name in candidates],
         title=f"accuracy on {conditions}",
         caption="intervals, distances and times: --csv, --json",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("candidate", no_wrap=True)
-    accuracy = frame.pivot(index="candidate", columns="attack", values="accuracy")
-    for name in frame["attack"].unique():
-        table.add_column(_name(name).replace(" ", "\n").replace("_", "\n"), justify="right", no_wrap=True)
-    for candidate in frame["candidate"].unique():
-        values = (accuracy.loc[candidate, name] for name in frame["attack"].unique())
-        table.add_row(candidate, *(_number(value, ".4f") for value in values))
-    return table
 
 
 def _name(attack: str) -> str:
     return {"worst_case": "worst case", "average_robust": "Avg-Robust"}.get(attack, attack)
-
-
-def _number(value: float | None, form: str) -> str:
-    """Write a number, and nothing where there is none."""
-    return "" if value is None or math.isnan(value) else format(value, form)

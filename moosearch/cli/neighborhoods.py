@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import JsonOption, app, out
@@ -20,6 +19,7 @@ from moosearch.cli.judging import (
     TimeLimitOption,
     effort_of,
 )
+from moosearch.cli.tables import table
 from moosearch.text import counted, spread_text
 
 
@@ -109,10 +109,5 @@ def _answers(found: Any) -> Table:
     from moosearch.analysis.neighborhoods import KINDS
 
     told = found.summary()
-    table = Table(box=box.SIMPLE)
-    table.add_column("answered by")
-    table.add_column("queries", justify="right")
-    table.add_column("seconds", justify="right")
-    for kind in KINDS:
-        table.add_row(kind, str(told[f"queries_{kind}"]), f"{told[f'seconds_{kind}']:.1f}")
-    return table
+    rows = [(kind, str(told[f"queries_{kind}"]), f"{told[f'seconds_{kind}']:.1f}") for kind in KINDS]
+    return table(("answered by", "queries", "seconds"), rows)

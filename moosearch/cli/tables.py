@@ -1,7 +1,7 @@
 """Tables for the terminal."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,6 +11,38 @@ from moosearch.text import alike_text, counted, recipe_text, spread_text
 
 MANY = 12
 """Genes that differ of which a terminal shows all; of more, it shows the options alone."""
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str] | None],
+    *,
+    title: str = "",
+    caption: str = "",
+    **style: Any,
+) -> Table:
+    """Return a table: names in its first column, numbers in the others.
+
+    Args:
+        head: Heads of the columns.
+        rows: Cells; None for a line between rows.
+        title: Above it, to the left.
+        caption: Below it, to the left.
+        style: What else `Table` takes.
+    """
+    made = Table(title=title or None, caption=caption or None, **{"box": box.SIMPLE} | style)
+    made.title_justify = made.caption_justify = "left"
+    for number, name in enumerate(head):
+        side: Any = "right" if number else "left"
+        made.add_column(name, justify=side, no_wrap=number > 0, overflow="fold", vertical="bottom")
+    for row in rows:
+        made.add_section() if row is None else made.add_row(*row)
+    return made
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    """Write a number, and nothing where there is none."""
+    return "" if value is None or math.isnan(value) else format(value, form)
 
 
 def front_table(campaign: Any, shown: Any = None, confirmation: Any = None) -> Table:

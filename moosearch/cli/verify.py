@@ -4,7 +4,6 @@ import json
 from typing import Annotated, Any, Literal
 
 import typer
-from rich import box
 from rich.table import Table
 
 from moosearch.cli.app import JsonOption, app, out
@@ -20,6 +19,7 @@ from moosearch.cli.judging import (
     TimeLimitOption,
     effort_of,
 )
+from moosearch.cli.tables import table
 from moosearch.errors import SpecError
 from moosearch.text import counted
 
@@ -101,32 +101,23 @@ def verify(
 
 
 def _table(found: Any) -> Table:
-    tree = found.to_tree()
+    """Return a table with a row a standing, and the two bounds of the robust accuracy."""
+    tree, counts, withstood = found.to_tree(), found.counts, found.attacks.worst_case
     images, (low, high) = tree["images"], tree["interval"]
-    table = Table(
+    rows = [
+        ("right as they are", images - counts["wrong"], ""),
+        ("certified", counts["robust"], f"95 %: {low:.3f} to {high:.3f}; {tree['seconds']:.1f} s in all"),
+        ("unknown", counts["unknown"], "neither proof nor witness"),
+        ("vulnerable", counts["vulnerable"], "with a witness"),
+        (f"right under {', '.join(found.attacks.attacks)}", withstood.correct, ""),
+    ]
+    made = table(
+        ("", "images", "share", ""),
+        [(name, str(count), f"{count / images:.4f}", more) for name, count, more in rows],
         title=f"{found.candidate}: {counted(images, 'image')} of {found.split}, linf eps {found.eps:.4g}",
         caption="certified: proved, up to rounding; the robust accuracy is at least that, and at most what "
         "stands last",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE,
     )
-    table.add_column("")
-    table.add_column("images", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("", justify="left")
-    counts = found.counts
-    attacked = found.attacks.worst_case
-    by = ", ".join(found.attacks.attacks)
-    seconds = f"{tree['seconds']:.1f} s in all"
-    rows = [
-        ("right as they are", images - counts["wrong"], ""),
-        ("certified", counts["robust"], f"95 %: {low:.3f} to {high:.3f}; {seconds}"),
-        ("unknown", counts["unknown"], "neither proof nor witness"),
-        ("vulnerable", counts["vulnerable"], "with a witness"),
-        (f"right under {by}", attacked.correct, ""),
-    ]
-    for name, count, more in rows:
-        table.add_row(name, str(count), f"{count / images:.4f}", more)
-    table.add_row("robust at most", "", f"{found.at_most:.4f}", "no attack and no witness")
-    return table
+    made.columns[-1].justify, made.columns[-1].no_wrap = "left", False
+    made.add_row("robust at most", "", f"{found.at_most:.4f}", "no attack and no witness")
+    return made
