@@ -108,6 +108,14 @@ def test_heavy_libraries_are_imported_by_their_owners_alone():
     assert not offenders
 
 
+def test_the_device_is_chosen_in_one_place():
+    """Others ask whether there is a GPU to report on it, or to give memory back."""
+    asking = {
+        str(path.relative_to(PACKAGE)) for path in FILES.values() if "cuda.is_available" in path.read_text()
+    }
+    assert asking == {"evaluators/devices.py", "evaluators/faults.py", "run/doctor.py"}
+
+
 def test_no_room_has_a_circle():
     circles = []
     for room in FLOOR:

@@ -11,7 +11,7 @@ from torch import nn
 from moosearch.data import Dataset
 from moosearch.errors import DataUnavailableError, Place, SpecError
 from moosearch.evaluation import Genome
-from moosearch.evaluators.devices import use
+from moosearch.evaluators.devices import Kind, use
 from moosearch.models import DefenseSpec, RobustNet, count_parameters
 from moosearch.models.blank import blank
 from moosearch.training import CandidateSpec, Objective, Subject
@@ -118,7 +118,7 @@ class Corners:
             SpecError: A network cannot be built.
         """
         self._corners, self._place = corners, place
-        self._device = use("auto" if gpu else "cpu")
+        self._kind: Kind = "auto" if gpu else "cpu"
         self._networks = _first(corners, lambda corner: corner.network)
         self._nets = {corner.network: _built(corner, place) for corner in self._networks}
 
@@ -212,7 +212,7 @@ class Corners:
         ]
 
     def _timed(self, objective: Objective, corner: Corner, *, rough: bool) -> float:
-        net = corner.build(self._place, "cpu").to(self._device)
+        net = corner.build(self._place, "cpu").to(use(self._kind))
         return objective.measure(corner.subject(net, rough=rough))
 
     def _spent(

@@ -22,6 +22,7 @@ from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.passwords import masked_text
 from moosearch.campaign.storage import JOURNAL, Storage, cause, check
 from moosearch.errors import CampaignError, MooSearchError
+from moosearch.evaluators.devices import use
 from moosearch.evaluators.ray_store import check_memory, memory_here
 from moosearch.space.files import load
 from moosearch.text import counted, printable
@@ -217,7 +218,6 @@ def _kernels() -> Iterator[Check]:
     from moosearch.data import Split
     from moosearch.data.cifar import Cifar10
     from moosearch.data.digits import Digits
-    from moosearch.evaluators.devices import use
     from moosearch.models.resnet import SmallResNet
     from moosearch.training import CandidateSpec
     from moosearch.training.numerics import instruction_limit
