@@ -17,7 +17,7 @@ MORE_THAN_ONE = {
     "{n} and {m} campaigns cannot",
     '"all {len(failed)} candidates"',
     "{spread.of} candidates have",
-    "none of {len(self.known)} images",
+    "none of {len(known)} images",
     "{} images to train on",
     "{first.split} images",  # not a number
 }
