@@ -31,7 +31,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Begun:
-    """What is heard when a job starts to run.
+    """A job starts to run.
 
     Attributes:
         job: Which one.
@@ -51,13 +51,13 @@ class Begun:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """What is heard from a candidate in training.
+    """A candidate trained for another epoch.
 
     Attributes:
         job: The job, without its checkpoint.
         epochs: How many epochs there will be.
         row: The row of the training history, with ``epoch`` from 1.
-        checkpoint: What is needed to go on after this epoch; empty where the last one was kept not long ago.
+        checkpoint: What is needed to go on after this epoch; empty if one was stored a short time ago.
         replicate: Which training of a search it is, from 0.
         replicates: How often a search trains the candidate.
     """
@@ -77,7 +77,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes back from a job in the end.
+    """A job ended.
 
     Attributes:
         evaluation: What is known of the candidate now.
@@ -121,7 +121,7 @@ class Node:
 
 @dataclass(frozen=True)
 class NodesChanged:
-    """Is heard when nodes come or go, and once at the start.
+    """Nodes came or went; happens once at the start too.
 
     Attributes:
         nodes: All of them, the dead ones too.
@@ -130,8 +130,8 @@ class NodesChanged:
     nodes: tuple[Node, ...]
 
 
-Event = Begun | EpochDone | Outcome | NodesChanged
-"""What is heard from a pool."""
+PoolEvent = Begun | EpochDone | Outcome | NodesChanged
+"""What happens in a pool."""
 
 
 def failure(

@@ -6,6 +6,7 @@ from moosearch.api.campaign import Campaign
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
+from moosearch.campaign.observer import Finished
 from moosearch.campaign.record import FORMAT
 from moosearch.evaluation import Candidate, Evaluation, ObjectiveInfo
 from moosearch.space.files import dump
@@ -43,7 +44,7 @@ def write_log(folder, header, evaluations, *, finished=True):
         for evaluation in evaluations:
             log.append("evaluated", **evaluation.to_tree())
         if finished:
-            log.finished()
+            log(Finished())
 
 
 @pytest.fixture(scope="session")

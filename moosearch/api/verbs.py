@@ -8,7 +8,7 @@ from moosearch.api.campaign import Campaign
 from moosearch.campaign.confirmation import read_plan
 from moosearch.campaign.difference import difference
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Observer, WarmStarted, ignore
 from moosearch.campaign.order import Order
 from moosearch.errors import CampaignError, Place
 from moosearch.plan.plan import Plan, plan
@@ -29,7 +29,7 @@ def search(
     out: Path | str | None = None,
     overrides: Sequence[str] = (),
     warm_start: Path | str | Sequence[Path | str] = (),
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> Campaign:
     """Launch a campaign, or go on with it where the folder holds the same one.
@@ -40,7 +40,7 @@ def search(
         overrides: Assignments such as ``campaign.budget.population=8``.
         warm_start: Folder of another campaign, or several, whose fronts are the first individuals, after the
             file's own ones: their genomes, not their weights. See `moosearch.run.warm_start`.
-        observer: A `moosearch.campaign.observer.Observer` that is told what happens.
+        observer: Is called with every event, see `moosearch.campaign.observer.Event`.
         stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
@@ -77,7 +77,7 @@ def train(
     *,
     assignments: Sequence[str] = (),
     out: Path | str | None = None,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> Campaign:
     """Train one recipe of a search space outside a search: a campaign of a single candidate, in this process.
@@ -86,7 +86,7 @@ def train(
         space: A search space file, the name of a shipped one such as ``"digits"``, or plain data.
         assignments: ``GENE=VALUE``; see `moosearch.plan.single.single`.
         out: The folder; ``results/<name>-<id>`` by default.
-        observer: A `moosearch.campaign.observer.Observer` that is told of every epoch.
+        observer: Is called with every event, see `moosearch.campaign.observer.Event`.
         stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
@@ -104,7 +104,7 @@ def resume(
     *,
     generations: int | None = None,
     overrides: Sequence[str] = (),
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> Campaign:
     """Go on with a campaign that was interrupted, or is to be longer; nothing is evaluated twice.
@@ -119,7 +119,7 @@ def resume(
         overrides: Assignments to ``campaign.evaluator``, ``campaign.resources``, ``campaign.limits``,
             ``campaign.trackers``, ``campaign.keep`` or ``campaign.budget.generations``; anything else would
             make it another campaign.
-        observer: Is told what happens.
+        observer: Is called with every event.
         stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
@@ -155,7 +155,7 @@ def replay(
     out: Path | str,
     *,
     overrides: Sequence[str] = (),
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> Campaign:
     """Train all candidates of a finished campaign again, in a folder of their own.
@@ -168,7 +168,7 @@ def replay(
         folder: The campaign's folder.
         out: The folder of the new one.
         overrides: Assignments as `resume` takes them.
-        observer: Is told what happens.
+        observer: Is called with every event.
         stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
@@ -203,7 +203,7 @@ def confirm(
     rules: Sequence[str] = (),
     overrides: Sequence[str] = (),
     anew: bool = False,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> Campaign:
     """Train the recipes of a campaign's front again with fresh seeds, and judge them on test images.
@@ -217,7 +217,7 @@ def confirm(
         overrides: Assignments to ``campaign.confirmation``, ``campaign.evaluator`` or
             ``campaign.resources.gpus``.
         anew: Whether to throw away a confirmation that is there.
-        observer: Is told what happens.
+        observer: Is called with every event.
         stop: A `moosearch.run.stop.Stop`: the wish to stop.
 
     Returns:
@@ -236,7 +236,7 @@ def confirm(
     return Campaign(folder)
 
 
-def _run(planned: Plan, folder: CampaignFolder, observer: Observer | None, stop: Stop | None) -> Campaign:
+def _run(planned: Plan, folder: CampaignFolder, observer: Observer, stop: Stop | None) -> Campaign:
     folder.check_writable()
     at_end = planned.campaign.confirmation.at_end
     if at_end:
@@ -251,7 +251,7 @@ def _run(planned: Plan, folder: CampaignFolder, observer: Observer | None, stop:
     return campaign
 
 
-def _warmed(reading: Reading, sources: Sequence[Path | str], observer: Observer | None) -> Reading:
+def _warmed(reading: Reading, sources: Sequence[Path | str], observer: Observer) -> Reading:
     """Return a reading that begins with the fronts of other campaigns, and tell what was taken over."""
     for number, source in enumerate(sources):
         free = reading.campaign.budget.population - len(reading.campaign.initial)
@@ -265,6 +265,5 @@ def _warmed(reading: Reading, sources: Sequence[Path | str], observer: Observer 
             )
         warm = translate(reading.space, source, share)
         reading = reading.beginning_with([*reading.campaign.initial, *warm.recipes])
-        if observer is not None:
-            observer.warm_started(warm.lines())
+        observer(WarmStarted(tuple(warm.lines())))
     return reading

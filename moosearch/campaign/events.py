@@ -1,7 +1,7 @@
 """What a campaign's log says: a JSON object a line, for everything that happens.
 
-It is the campaign's truth: what was evaluated stands in it whole and is on disk before anything else hears
-of it. `moosearch.campaign.log` says how lines are sealed, `moosearch.campaign.record` what is read of them.
+It is the campaign's truth: what was evaluated stands in it whole and is on disk before any observer is called
+with it. `moosearch.campaign.log` says how lines are sealed, `moosearch.campaign.record` what is read of them.
 Every event has ``time`` (ISO 8601, UTC) and ``event``, what happened:
 
 | event | what else it says |
@@ -33,26 +33,34 @@ JSON does not have is ``null``.
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moosearch.campaign.header import Header
 from moosearch.campaign.log import LogWriter
 from moosearch.campaign.now import read_now
-from moosearch.campaign.observer import Observer
-from moosearch.evaluation import Candidate, Evaluation
-from moosearch.job import Begun, EpochDone, Node, Outcome
-from moosearch.pareto import Front
+from moosearch.campaign.observer import (
+    ConfirmationStarted,
+    Confirmed,
+    Event,
+    Finished,
+    GenerationFinished,
+    GenerationStarted,
+    Interrupted,
+    Retried,
+    Started,
+)
+from moosearch.evaluation import Evaluation
+from moosearch.job import Begun, EpochDone, Job, NodesChanged, Outcome
 from moosearch.provenance import user, versions
 
 INTERVAL = 1000
 """Lines after which a log says again what they leave."""
 
 
-class EventLog(Observer):
-    """Appends events to a file; use as a context manager."""
+class EventLog:
+    """An observer that appends events to a file; use as a context manager."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, and cut off a last line that was not written to its end.
@@ -60,7 +68,6 @@ class EventLog(Observer):
         Raises:
             DamagedError: It holds a line that is not as it was written.
         """
-        self._header: Header | None = None
         self.path = path
         self._writer = LogWriter(path)
         self._now = read_now(path)
@@ -87,11 +94,11 @@ class EventLog(Observer):
             OSError: It cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        said = {"time": now, "event": event, **data}
-        self._writer.append(said)
+        line = {"time": now, "event": event, **data}
+        self._writer.append(line)
         if durable:
             self._writer.sync()
-        self._now.hear(said)
+        self._now.update(line)
         self._since += 1
         if self._since >= INTERVAL:
             self._since = 0
@@ -101,88 +108,64 @@ class EventLog(Observer):
         """Append an evaluation as a whole; when this returns, it is on disk."""
         self.append("evaluated", durable=True, **evaluation.to_tree())
 
-    def started(self, header: Header, known: int, workers: int) -> None:
-        """Log that the search starts."""
-        self._header = header
-        self.append("started", known=known, workers=workers)
-
-    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """Log whom a generation consists of."""
-        self.append("generation_started", generation=number, candidates=[c.id for c in candidates])
-
-    def begun(self, begun: Begun) -> None:
-        """Log where a job runs."""
-        job = begun.job
-        where = {"host": begun.host, "pid": begun.pid}
-        # On disk before a candidate has begun that may take this process along: `deaths` counts on it.
-        self.append("begun", durable=True, **_job(begun), attempt=job.attempt, parts=job.parts, **where)
-
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Log an epoch."""
-        kept = {"checkpoint": True} if epoch.checkpoint else {}
-        self.append("epoch", **_job(epoch), epochs=epoch.epochs, **kept, row=dict(epoch.row))
-
-    def retried(self, outcome: Outcome) -> None:
-        """Log what failed and is tried again."""
-        evaluation, job = outcome.evaluation, outcome.job
-        self.append(
-            "retried",
-            **_job(outcome),
-            attempt=job.attempt,
-            parts=job.parts,
-            **_where(evaluation),
-            failure=evaluation.failure,
-            error=evaluation.error,
-            seconds=dict(evaluation.seconds),
-        )
-
-    def nodes_changed(self, nodes: Sequence[Node]) -> None:
-        """Log the machines."""
-        self.append("nodes", nodes=[vars(node) for node in nodes])
-
-    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
-        """Log the hypervolume."""
-        assert self._header is not None
-        front = Front.of(list(evaluations), self._header.objectives)
-        volume = front.hypervolume()
-        failed = sum(e.status == "failed" for e in evaluations)
-        self.append(
-            "generation_finished", generation=number, front=len(front), failed=failed, hypervolume=volume
-        )
-
-    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
-        """Log that a confirmation starts."""
-        self.append("confirmation_started", trainings=trainings, known=known, workers=workers)
-
-    def confirmed(self, outcome: Outcome) -> None:
-        """Log what was confirmed; the whole of it stands under ``confirmed/``."""
-        evaluation = outcome.evaluation
-        self.append(
-            "confirmed",
-            **_job(outcome),
-            attempts=evaluation.attempts,
-            **_where(evaluation),
-            status=evaluation.status,
-            objectives=dict(evaluation.objectives),
-            seconds=dict(evaluation.seconds),
-            failure=evaluation.failure,
-            error=evaluation.error,
-        )
-
-    def stopped(self, reason: str) -> None:
-        """Log why it ended."""
-        self.append("stopped", reason=reason)
-
-    def finished(self) -> None:
-        """Log that it came to its end."""
-        self.append("finished", durable=True)
+    def __call__(self, event: Event) -> None:
+        """Append what happened; evaluations are there already, by `keep`."""
+        match event:
+            case Started(_, known, workers):
+                self.append("started", known=known, workers=workers)
+            case GenerationStarted(number, candidates):
+                self.append("generation_started", generation=number, candidates=[c.id for c in candidates])
+            case Begun(job, host, pid):
+                # On disk first: a candidate may take this process along, and `deaths` counts on the line.
+                self.append("begun", durable=True, **_try(job), host=host, pid=pid)
+            case EpochDone(job, epochs, row, checkpoint):
+                line: dict[str, Any] = {
+                    "candidate": job.candidate.id,
+                    "number": event.number,
+                    "epochs": epochs,
+                }
+                line |= {"checkpoint": True} if checkpoint else {}
+                self.append("epoch", **line, row=dict(row))
+            case Retried(outcome):
+                self.append("retried", **_try(outcome.job), **_ended(outcome))
+            case NodesChanged(nodes):
+                self.append("nodes", nodes=[vars(node) for node in nodes])
+            case GenerationFinished(number, _, front):
+                size, failed, volume = len(front), event.failed, front.hypervolume()
+                self.append(
+                    "generation_finished", generation=number, front=size, failed=failed, hypervolume=volume
+                )
+            case ConfirmationStarted(_, trainings, known, workers):
+                self.append("confirmation_started", trainings=trainings, known=known, workers=workers)
+            case Confirmed(outcome):
+                evaluation, job = outcome.evaluation, outcome.job
+                self.append(
+                    "confirmed",
+                    candidate=job.candidate.id,
+                    number=job.number,
+                    attempts=evaluation.attempts,
+                    status=evaluation.status,
+                    objectives=dict(evaluation.objectives),
+                    **_ended(outcome),
+                )
+            case Interrupted(reason):
+                self.append("stopped", reason=reason)
+            case Finished():
+                self.append("finished", durable=True)
 
 
-def _job(heard: Begun | EpochDone | Outcome) -> Mapping[str, Any]:
-    return {"candidate": heard.job.candidate.id, "number": heard.number}
+def _try(job: Job) -> Mapping[str, Any]:
+    which = {"candidate": job.candidate.id, "number": job.number}
+    return {**which, "attempt": job.attempt, "parts": job.parts}
 
 
-def _where(evaluation: Evaluation) -> Mapping[str, Any]:
-    """Return where a job ran, as far as that is known: a worker that was lost does not say."""
+def _ended(outcome: Outcome) -> Mapping[str, Any]:
+    """Return how a job ended; where it ran as far as that is known: a worker that was lost does not say."""
+    evaluation = outcome.evaluation
     host = evaluation.provenance.get("host")
-    return {"host": host} if host else {}
+    return {
+        **({"host": host} if host else {}),
+        "failure": evaluation.failure,
+        "error": evaluation.error,
+        "seconds": dict(evaluation.seconds),
+    }

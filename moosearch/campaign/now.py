@@ -61,7 +61,7 @@ class Now:
         pid: Its id.
         user: Who runs it; empty where nobody knows.
         since: When its work started; empty until then.
-        last: When something was heard last.
+        last: When the last event happened.
         confirming: Whether it confirms, rather than searches.
         workers: Jobs at a time.
         done: Jobs that it brought to their end.
@@ -85,41 +85,40 @@ class Now:
     retries: dict[Shown, int] = field(default_factory=dict)
     ended: Shown = ""
 
-    def hear(self, event: Mapping[str, Any]) -> None:
-        """Take in an event; one that is not as it should be changes nothing."""
+    def update(self, event: Mapping[str, Any]) -> None:
+        """Fold in an event, as its line says it; one that is not as it should be changes nothing."""
         # OverflowError: the whole number of an infinity.
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
             time = _TEXT.validate_python(event["time"])
-            self._hear(event["event"], time, event)
+            self._update(event["event"], time, event)
             self.last = time
 
-    def _hear(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
-        if kind in ("opened", "started", "confirmation_started"):
-            self._start(kind, time, event)
-        elif kind == "nodes":
-            self.nodes = _NODES.validate_python(event["nodes"])
-        elif kind == "begun":
-            begun = _JOB.validate_python({**event, "since": time})
-            self._end(event)
-            self.jobs.append(begun)
-        elif kind == "epoch":
-            job = self._job(event)
-            if job is not None:
+    def _update(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
+        match kind:
+            case "opened" | "started" | "confirmation_started":
+                self._start(kind, time, event)
+            case "nodes":
+                self.nodes = _NODES.validate_python(event["nodes"])
+            case "begun":
+                begun = _JOB.validate_python({**event, "since": time})
+                self._end(event)
+                self.jobs.append(begun)
+            case "epoch" if job := self._job(event):
                 epoch, epochs, training = int(event["row"]["epoch"]), int(event["epochs"]), event["number"]
                 job.epoch, job.epochs, job.training = epoch, epochs, int(training)
-        elif kind == "retried":
-            failure = _TEXT.validate_python(event["failure"])
-            self._end(event)
-            self.retries[failure] = self.retries.get(failure, 0) + 1
-        elif kind in ("evaluated", "confirmed"):
-            self._end(event)
-            self.done += 1
-        elif kind == "restored":
-            for name in event.get("files", ()):  # weights that were lost are trained again
-                self._end({"candidate": name.removeprefix("models/")})
-        elif kind in ("stopped", "finished"):
-            self.ended = kind if kind == "finished" else _TEXT.validate_python(event["reason"]) or kind
-            self.jobs = []
+            case "retried":
+                failure = _TEXT.validate_python(event["failure"])
+                self._end(event)
+                self.retries[failure] = self.retries.get(failure, 0) + 1
+            case "evaluated" | "confirmed":
+                self._end(event)
+                self.done += 1
+            case "restored":
+                for name in event.get("files", ()):  # weights that were lost are trained again
+                    self._end({"candidate": name.removeprefix("models/")})
+            case "stopped" | "finished":
+                self.ended = kind if kind == "finished" else _TEXT.validate_python(event["reason"]) or kind
+                self.jobs = []
 
     def _start(self, kind: str, time: str, event: Mapping[str, Any]) -> None:
         """Forget what an earlier process did, but not how often jobs were tried again."""
@@ -198,7 +197,7 @@ def _folded(now: Now, lines: list[bytes]) -> Now:
     for line in lines:
         event = parse(line)
         if event is not None:
-            now.hear(event)
+            now.update(event)
     return now
 
 

@@ -1,7 +1,6 @@
 """Live progress on the terminal: a panel where there is one, a line a generation where there is not."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -10,19 +9,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from moosearch.campaign.header import Header
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import (
+    ConfirmationStarted,
+    Confirmed,
+    Evaluated,
+    Event,
+    GenerationFinished,
+    GenerationStarted,
+    Restored,
+    Retried,
+    Started,
+    WarmStarted,
+)
 from moosearch.evaluation import Candidate, Evaluation
-from moosearch.job import Begun, EpochDone, Outcome
+from moosearch.job import Begun, EpochDone, Job, Outcome
 from moosearch.pareto import Front
 from moosearch.run.stop import Stop
 from moosearch.text import clock, counted, value_text
 
 
-class TerminalProgress(Observer):
+class TerminalProgress:
     """Shows generation, candidates done, running and failed, hypervolume, best values and time left."""
 
     def __init__(self, console: Console, stop: Stop | None = None) -> None:
-        """Draw on a console, and say so when it is to stop; use as a context manager."""
+        """Draw on a console, and say when it is to stop; use as a context manager."""
         self._console = console
         self._stop = stop or Stop()
         self._live: Live | None = None
@@ -56,92 +66,81 @@ class TerminalProgress(Observer):
         if self._live is not None:
             self._live.stop()
 
-    def warm_started(self, lines: Sequence[str]) -> None:
-        """Hear what the campaign takes over from another one."""
-        for line in lines:
-            self._say(line)
+    def __call__(self, event: Event) -> None:
+        """Draw what happened."""
+        match event:
+            case WarmStarted(lines):
+                self._say("\n".join(lines))
+            case Restored(line):
+                self._say(line)
+            case Started():
+                self._start_search(event)
+            case GenerationStarted(number):
+                self._generation = number
+            case Begun(job):
+                self._running[self._who(job.candidate, job.number)] = _attempt(job)
+            case EpochDone(job, epochs, row):
+                training = f" of training {event.replicate + 1}" if event.replicate else ""
+                who = self._who(job.candidate, job.number)
+                self._running[who] = f"{_attempt(job)} epoch {int(row['epoch'])}/{epochs}{training}"
+            case Retried(outcome):
+                evaluation, job = outcome.evaluation, outcome.job
+                who = self._who(job.candidate, job.number)
+                self._running.pop(who, None)
+                self._retried += 1
+                self._say(
+                    f"candidate {who} is tried again, attempt {job.attempt} failed: {evaluation.reason}"
+                )
+            case Evaluated(evaluation):
+                self._running.pop(evaluation.candidate.id, None)
+                self._fresh.append(evaluation)
+                self._evaluations[evaluation.candidate.id] = evaluation
+                self._advance()
+                if evaluation.status == "failed":
+                    self._say(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
+            case GenerationFinished():
+                self._finish_generation(event)
+            case ConfirmationStarted():
+                self._start_confirmation(event)
+            case Confirmed(outcome):
+                self._confirm(outcome)
 
-    def restored(self, line: str) -> None:
-        """Hear what was lost or damaged and is there again."""
-        self._say(line)
-
-    def started(self, header: Header, known: int, workers: int) -> None:
-        """Hear that the campaign starts."""
-        self._header = header
+    def _start_search(self, event: Started) -> None:
+        header = self._header = event.header
         self._total = header.population * header.generations
         self._task = self._bar.add_task(header.name, total=self._total, left="")
         self._start = time.monotonic()
-        goes_on = f", {known} of them known already" if known else ""
         self._say(
             f"{header.name}: {header.generations} x {counted(header.population, 'candidate')}"
-            f"{goes_on}; {workers} at a time",
+            f"{_known(event)}; {event.workers} at a time",
         )
 
-    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """Hear that a generation starts."""
-        self._generation = number
-
-    def begun(self, begun: Begun) -> None:
-        """Hear that a job runs."""
-        job = begun.job
-        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
-        self._running[self._who(job.candidate, job.number)] = again
-
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Hear that a candidate trained for another epoch."""
-        job, training = epoch.job, ""
-        who = self._who(job.candidate, job.number)
-        if job.number and self._confirming is None:  # one of several trainings of a candidate
-            training = f" of training {job.number + 1}"
-        again = f" attempt {job.attempt}" if job.attempt > 1 else ""
-        self._running[who] = f"{again} epoch {int(epoch.row['epoch'])}/{epoch.epochs}{training}"
-
-    def retried(self, outcome: Outcome) -> None:
-        """Hear that a job failed and is tried again."""
-        evaluation, job = outcome.evaluation, outcome.job
-        who = self._who(job.candidate, job.number)
-        self._running.pop(who, None)
-        self._retried += 1
-        self._say(f"candidate {who} is tried again, attempt {job.attempt} failed: {evaluation.reason}")
-
-    def evaluated(self, evaluation: Evaluation) -> None:
-        """Hear that a candidate was stored."""
-        self._running.pop(evaluation.candidate.id, None)
-        self._fresh.append(evaluation)
-        self._evaluations[evaluation.candidate.id] = evaluation
-        self._advance()
-        if evaluation.status == "failed":
-            self._say(f"candidate {evaluation.candidate.id} failed: {evaluation.reason}")
-
-    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
-        """Hear that a generation ended."""
+    def _finish_generation(self, event: GenerationFinished) -> None:
         assert self._header is not None
-        generations = self._header.generations
+        number, generations = event.number, self._header.generations
         self._generation = min(number + 1, generations)  # a steady-state search starts none
         # It may know some more already, whose turn has not come.
-        self._evaluations |= {e.candidate.id: e for e in evaluations}
+        self._evaluations |= {e.candidate.id: e for e in event.evaluations}
         self._advance()
         if self._live is None:
-            front = Front.of(list(evaluations), self._header.objectives)
-            failed = sum(e.status == "failed" for e in evaluations)
             left = f", {self._left()}" if self._left() else ""
             self._say(
-                f"generation {number}/{generations}: {counted(len(evaluations), 'candidate')}, "
-                f"{failed} failed, front {len(front)}, hypervolume {front.hypervolume():.4f}{left}"
+                f"generation {number}/{generations}: {counted(len(event.evaluations), 'candidate')}, "
+                f"{event.failed} failed, front {len(event.front)}, "
+                f"hypervolume {event.front.hypervolume():.4f}{left}"
             )
 
-    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
-        """Hear that a confirmation starts."""
+    def _start_confirmation(self, event: ConfirmationStarted) -> None:
+        trainings, known = event.trainings, event.known
         self._confirming = self._bar.add_task("confirmation", total=trainings, completed=known, left="")
         self._start, self._total = time.monotonic(), trainings - known
         self._running.clear()
-        goes_on = f", {known} of them known already" if known else ""
         self._say(
-            f"{header.name}: confirmation by {counted(trainings, 'training')}{goes_on}; {workers} at a time"
+            f"{event.header.name}: confirmation by {counted(trainings, 'training')}{_known(event)}; "
+            f"{event.workers} at a time"
         )
 
-    def confirmed(self, outcome: Outcome) -> None:
-        """Hear that a training of a confirmation was stored."""
+    def _confirm(self, outcome: Outcome) -> None:
         self._judged.append(outcome)
         evaluation = outcome.evaluation
         who = self._who(evaluation.candidate, outcome.number)
@@ -149,9 +148,9 @@ class TerminalProgress(Observer):
         left = self._pace(len(self._judged), self._total - len(self._judged))
         self._bar.update(self._confirming, advance=1, left=left)
         values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
-        said = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
+        result = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
         if self._live is None or evaluation.status == "failed":
-            self._say(f"{who}: {said}{', ' if left else ''}{left}")
+            self._say(f"{who}: {result}{', ' if left else ''}{left}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -199,7 +198,15 @@ class TerminalProgress(Observer):
         return Group(self._bar, table, best, *stopping, running)
 
 
-class TrainingProgress(Observer):
+def _attempt(job: Job) -> str:
+    return f" attempt {job.attempt}" if job.attempt > 1 else ""
+
+
+def _known(event: Started | ConfirmationStarted) -> str:
+    return f", {event.known} of them known already" if event.known else ""
+
+
+class TrainingProgress:
     """Shows a single training: a line an epoch, with the time left."""
 
     def __init__(self, console: Console) -> None:
@@ -207,18 +214,18 @@ class TrainingProgress(Observer):
         self._console = console
         self._start = time.monotonic()
 
-    def generation_started(self, number: int, candidates: Sequence[Candidate]) -> None:
-        """Hear that the training starts."""
-        self._start = time.monotonic()
-
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Hear that an epoch ended."""
-        row = dict(epoch.row)
+    def __call__(self, event: Event) -> None:
+        """Print an epoch."""
+        if isinstance(event, GenerationStarted):
+            self._start = time.monotonic()
+        if not isinstance(event, EpochDone):
+            return
+        row = dict(event.row)
         number = int(row.pop("epoch"))
-        done = epoch.number * epoch.epochs + number
-        missing = epoch.replicates * epoch.epochs - done
+        done = event.number * event.epochs + number
+        missing = event.replicates * event.epochs - done
         seconds = (time.monotonic() - self._start) / done * missing
         values = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items())
         left = f"  {clock(seconds)} left" if missing else ""
-        training = f"training {epoch.number + 1}/{epoch.replicates}, " if epoch.replicates > 1 else ""
-        self._console.print(f"{training}epoch {number}/{epoch.epochs}  {values}{left}", soft_wrap=True)
+        training = f"training {event.number + 1}/{event.replicates}, " if event.replicates > 1 else ""
+        self._console.print(f"{training}epoch {number}/{event.epochs}  {values}{left}", soft_wrap=True)

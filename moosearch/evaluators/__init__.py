@@ -3,20 +3,20 @@
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
 from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
 from moosearch.evaluators.task import Exam, Work
-from moosearch.job import Begun, EpochDone, Event, Job, Node, NodesChanged, Outcome
+from moosearch.job import Begun, EpochDone, Job, Node, NodesChanged, Outcome, PoolEvent
 
 __all__ = [
     "EVALUATORS",
     "Begun",
     "EpochDone",
     "Evaluator",
-    "Event",
     "Exam",
     "Job",
     "Node",
     "NodesChanged",
     "Outcome",
     "Pool",
+    "PoolEvent",
     "Resources",
     "Work",
 ]

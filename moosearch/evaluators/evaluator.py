@@ -10,7 +10,7 @@ import pydantic
 from moosearch.errors import SpecError
 from moosearch.evaluators.devices import Kind
 from moosearch.evaluators.task import Work
-from moosearch.job import Event, Job
+from moosearch.job import Job, PoolEvent
 from moosearch.registry import Count, Number, Positive, Registry, late
 
 
@@ -61,7 +61,7 @@ class Pool(Protocol):
         """Empty the queue; what runs goes on."""
         ...
 
-    def events(self) -> Generator[Event, None, None]:
+    def events(self) -> Generator[PoolEvent, None, None]:
         """Yield what happens until nothing runs and the queue is empty: one outcome for every job.
 
         Outcomes come in any order. Closing the iterator ends what runs.

@@ -34,7 +34,7 @@ from moosearch.evaluators.ray_images import SharedSplits, Store, splits_of
 from moosearch.evaluators.ray_settings import check_runtime_env, check_token, filled, parse, silence
 from moosearch.evaluators.task import Work
 from moosearch.evaluators.work import build_objectives, evaluate
-from moosearch.job import Begun, Event, Job, Node, NodesChanged, Outcome, failure
+from moosearch.job import Begun, Job, Node, NodesChanged, Outcome, PoolEvent, failure
 from moosearch.text import counted
 
 POLL_SECONDS = 1.0
@@ -153,7 +153,7 @@ def _cores(resources: Resources) -> int:
     return cores
 
 
-def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[Event]:
+def _evaluate(work: Work, job: Job, shared: SharedSplits) -> Iterator[PoolEvent]:
     """Evaluate in a worker, with images from the object store, on the GPU that Ray assigned."""
     keep_note()
     yield from evaluate(work, job, lambda _dataset, device: splits_of(shared, device), assigned_gpu())
@@ -228,7 +228,7 @@ class _Pool:
     def withdraw(self) -> None:
         self._queue.clear()
 
-    def events(self) -> Generator[Event, None, None]:
+    def events(self) -> Generator[PoolEvent, None, None]:
         import ray
 
         try:
@@ -273,7 +273,7 @@ class _Pool:
         # What the task yields arrives one by one: epochs while it trains, the outcome at the end.
         self._task = task(_evaluate, self._resources, self._gpus, num_returns="streaming")
 
-    def _start(self) -> Iterator[Event]:
+    def _start(self) -> Iterator[PoolEvent]:
         """Start jobs as long as there is room; one whose images cannot be read has failed."""
         while self._queue and len(self._running) < self.workers:
             job = self._queue.popleft()
@@ -284,13 +284,13 @@ class _Pool:
                 continue
             self._running[self._task.remote(self._shared_work, job, shared)] = _Running(job, oom_kills())
 
-    def _hear(self, stream: Any) -> Event:
+    def _hear(self, stream: Any) -> PoolEvent:
         """Return what a stream has to say, and put it behind the others."""
         import ray
 
         running = self._running.pop(stream)
         try:
-            heard: Event = ray.get(next(stream), timeout=GET_SECONDS)
+            heard: PoolEvent = ray.get(next(stream), timeout=GET_SECONDS)
         except StopIteration:
             return failure(running.job, "lost", "its worker process ended without an outcome")
         except ray.exceptions.LocalRayletDiedError as error:

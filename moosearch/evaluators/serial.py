@@ -11,7 +11,7 @@ from moosearch.evaluators.evaluator import EVALUATORS, Resources
 from moosearch.evaluators.last_words import keep_note
 from moosearch.evaluators.task import Work
 from moosearch.evaluators.work import evaluate
-from moosearch.job import Event, Job
+from moosearch.job import Job, PoolEvent
 
 
 @EVALUATORS.register("serial")
@@ -51,6 +51,6 @@ class _SerialPool:
     def withdraw(self) -> None:
         self._queue.clear()
 
-    def events(self) -> Generator[Event, None, None]:
+    def events(self) -> Generator[PoolEvent, None, None]:
         while self._queue:
             yield from evaluate(self._work, self._queue.popleft())

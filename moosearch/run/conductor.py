@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from moosearch.campaign.folder import write_atomically
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Observer, Retried
 from moosearch.errors import Stopped
 from moosearch.evaluators import Pool
 from moosearch.evaluators.faults import again
-from moosearch.job import Begun, EpochDone, Event, Job, NodesChanged, Outcome, failure
+from moosearch.job import EpochDone, Job, Outcome, PoolEvent, failure
 from moosearch.plan.spec import LimitsSpec
 from moosearch.run.deaths import Deaths, key_of
 from moosearch.run.stop import Stop
@@ -34,7 +34,7 @@ class Conductor:
         Args:
             pool: Where jobs run.
             limits: How often a job is tried again.
-            observer: Is told of everything but outcomes.
+            observer: Is called with everything but final outcomes.
             stop: The wish to stop.
             checkpoint: Where the checkpoint of a job lies.
             deaths: What became of earlier processes, as `deaths_in` says. Those that died while a job ran are
@@ -47,7 +47,7 @@ class Conductor:
         self._alone: deque[Job] = deque()
         self._others: deque[Job] = deque()
         self._at_work = 0
-        self._by_itself = self._listening = False
+        self._by_itself = self._running = False
 
     @property
     def workers(self) -> int:
@@ -62,12 +62,12 @@ class Conductor:
             if deaths > allowed:
                 self._lost.append(died)
                 return
-            self._observer.retried(died)
+            self._observer(Retried(died))
             job = dataclasses.replace(job, attempt=deaths + 1)
         with contextlib.suppress(FileNotFoundError):
             job = dataclasses.replace(job, checkpoint=self._checkpoint(job).read_bytes())
         (self._alone if deaths and deaths == allowed else self._others).append(job)
-        if self._listening:
+        if self._running:
             self._feed()
 
     def outcomes(self) -> Generator[Outcome, None, None]:
@@ -85,21 +85,24 @@ class Conductor:
             with contextlib.closing(self._events()) as events:
                 for event in events:
                     with self._stop.whole():
-                        if not isinstance(event, Outcome):
-                            self._hear(event)
-                        elif not self._again(event):
-                            yield event
-                            self._checkpoint(event.job).unlink(missing_ok=True)
+                        if isinstance(event, Outcome):
+                            if not self._again(event):
+                                yield event
+                                self._checkpoint(event.job).unlink(missing_ok=True)
+                        else:
+                            if isinstance(event, EpochDone) and event.checkpoint:
+                                write_atomically(self._checkpoint(event.job), event.checkpoint)
+                            self._observer(event)
                     if self._stop.requested:  # before the pool begins another one
                         self._withdraw()
         finally:
-            self._stop.busy = self._listening = False
+            self._stop.busy = self._running = False
         if self._stop.requested:
             raise Stopped("stopped as asked")
 
-    def _events(self) -> Generator[Event, None, None]:
+    def _events(self) -> Generator[PoolEvent, None, None]:
         """Yield what the pool says; outcomes that are known without it come first."""
-        self._listening = True
+        self._running = True
         while self._lost:
             yield self._lost.popleft()
         self._feed()
@@ -137,19 +140,9 @@ class Conductor:
         job = again(outcome, self._limits.retries)
         if job is None:
             return False
-        self._observer.retried(outcome)
+        self._observer(Retried(outcome))
         self.submit(job)
         return True
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Begun):
-            self._observer.begun(event)
-        elif isinstance(event, NodesChanged):
-            self._observer.nodes_changed(event.nodes)
-        elif isinstance(event, EpochDone):
-            if event.checkpoint:
-                write_atomically(self._checkpoint(event.job), event.checkpoint)
-            self._observer.epoch_done(event)
 
     def _died(self, times: int) -> str:
         often = "" if times == 1 else f", {times} times in a row"

@@ -15,7 +15,7 @@ from moosearch.campaign.confirmation import Retraining, read_plan
 from moosearch.campaign.difference import difference, first_difference
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import ConfirmationStarted, Confirmed, Observer, ignore
 from moosearch.campaign.tables import write_tables
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate
@@ -58,7 +58,7 @@ def confirm(
     rules: Sequence[str] = (),
     *,
     anew: bool = False,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
 ) -> None:
     """Confirm members of the front, or go on with it: nothing is trained twice.
@@ -71,7 +71,7 @@ def confirm(
         rules: Whom: ``front``, ``knee``, ``best:OBJECTIVE`` or ids; if not given, those that the
             confirmation was begun with, or else the front.
         anew: Whether to throw away what is there first.
-        observer: Is told what happens.
+        observer: Is called with every event.
         stop: The wish to stop.
 
     Raises:
@@ -123,21 +123,21 @@ def _work(
     log: EventLog,
     jobs: Sequence[Job],
     known: int,
-    observer: Observer | None,
+    observer: Observer,
     stop: Stop,
 ) -> None:
     with (
-        following(plan, folder, log, observer) as told,
+        following(plan, folder, log, observer) as observe,
         plan.campaign.evaluator.open(work, plan.campaign.resources) as pool,
     ):
-        told.confirmation_started(plan.header, len(jobs) + known, known, pool.workers)
+        observe(ConfirmationStarted(plan.header, len(jobs) + known, known, pool.workers))
         deaths = deaths_in(folder.events)
-        conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
+        conductor = Conductor(pool, plan.campaign.limits, observe, stop, folder.checkpoint, deaths)
         for job in jobs:
             conductor.submit(job)
         for outcome in conductor.outcomes():
             _store(folder, outcome)
-            told.confirmed(outcome)
+            observe(Confirmed(outcome))
 
 
 def _is_done(folder: CampaignFolder, job: Job) -> bool:

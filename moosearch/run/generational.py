@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 from moosearch.algorithms import Search
+from moosearch.campaign.observer import GenerationStarted
 from moosearch.job import Job
 from moosearch.pareto import to_losses, to_violations
 from moosearch.run.state import Running
@@ -24,7 +25,7 @@ def generational(search: Search, running: Running) -> None:
             break
         positions = {candidate.id: index for index, candidate in enumerate(candidates)}
         missing = [c for c in candidates if c.id not in known]
-        running.observer.generation_started(number, missing)
+        running.observer(GenerationStarted(number, tuple(missing)))
         if missing:
             running.view.announce(number, [candidate.id for candidate in missing])
         for candidate in missing:
@@ -42,4 +43,4 @@ def generational(search: Search, running: Running) -> None:
         running.prune()
         if missing:
             running.write_tables()
-        running.observer.generation_finished(number, running.told)
+        running.finish_generation(number)

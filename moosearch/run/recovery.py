@@ -17,7 +17,7 @@ from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, DamagedError, write_atomically
 from moosearch.campaign.header import Header
 from moosearch.campaign.log import LogReader, aside, repair
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Observer, Restored, ignore
 from moosearch.campaign.record import FORMAT, Record
 from moosearch.campaign.storage import Storage
 from moosearch.campaign.study import Contents, StudyView, fingerprint
@@ -37,12 +37,12 @@ def description_of(folder: CampaignFolder) -> dict[str, Any]:
     return {"spec": load(folder.spec).data, "environment": _environment(folder)}
 
 
-def repair_log(folder: CampaignFolder, observer: Observer | None = None) -> None:
+def repair_log(folder: CampaignFolder, observer: Observer = ignore) -> None:
     """Throw away the lines of a campaign's log that are not as they were written; a copy is kept.
 
     Args:
         folder: The campaign's folder, or one without a campaign.
-        observer: Is told so.
+        observer: Is called with what was restored.
 
     Raises:
         CampaignError: Another process runs the campaign.
@@ -59,24 +59,21 @@ def repair_log(folder: CampaignFolder, observer: Observer | None = None) -> None
                 _say(log, observer, files=[folder.events.name], aside=copy, lines=lines, reason=reason)
 
 
-def _say(log: EventLog, observer: Observer | None, **what: Any) -> None:
-    """Log what was restored, and tell an observer."""
+def _say(log: EventLog, observer: Observer, **what: Any) -> None:
+    """Log what was restored, and call an observer with it."""
     log.append("restored", durable=True, **what)
-    if observer is not None:
-        names = what.get("files") or [f"{len(what['candidates'])} evaluations"]
-        reason = f": {what['reason']}" if "reason" in what else ""
-        kept = f"; a copy is {what['aside']}" if "aside" in what else ""
-        observer.restored(f"{', '.join(names)} restored{reason}{kept}")
+    names = what.get("files") or [f"{len(what['candidates'])} evaluations"]
+    reason = f": {what['reason']}" if "reason" in what else ""
+    copy = f"; a copy is {what['aside']}" if "aside" in what else ""
+    observer(Restored(f"{', '.join(names)} restored{reason}{copy}"))
 
 
-def restore_files(
-    folder: CampaignFolder, observer: Observer | None = None, *, confirmation: bool = True
-) -> None:
+def restore_files(folder: CampaignFolder, observer: Observer = ignore, *, confirmation: bool = True) -> None:
     """Restore what says what the campaign and its confirmation are, where something of it is lost.
 
     Args:
         folder: The campaign's folder, or one without a campaign.
-        observer: Is told what was restored.
+        observer: Is called with what was restored.
         confirmation: Whether to see to the plan of the confirmation too.
 
     Raises:
@@ -117,7 +114,7 @@ def open_record(
     genes: Mapping[str, Gene],
     description: Mapping[str, Any],
     log: EventLog,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
 ) -> tuple[Record, StudyView]:
     """Open a campaign to go on with it: what its log says, and the study, which is brought up to date.
 
@@ -127,7 +124,7 @@ def open_record(
         genes: The genes of the space, by path.
         description: What the campaign is: its ``spec`` and its ``environment``.
         log: The campaign's log.
-        observer: Is told what was restored.
+        observer: Is called with what was restored.
 
     Raises:
         CampaignError: The storage cannot be used, the study belongs to another campaign, the log is that of
@@ -210,7 +207,7 @@ def _take_over(
     header: Header,
     description: Mapping[str, Any],
     log: EventLog,
-    observer: Observer | None,
+    observer: Observer,
 ) -> None:
     """Take over what the log does not have, and the study has as it was written."""
     older = record.header is None
@@ -291,9 +288,11 @@ def restore_weights(running: "Running") -> None:
     if not lost:
         return
     for candidate in lost:
-        running.observer.restored(
-            f"candidate {candidate.id} is trained again: its weights are not there, or not whole; its "
-            "evaluation stays as it is"
+        running.observer(
+            Restored(
+                f"candidate {candidate.id} is trained again: its weights are not there, or not whole; its "
+                "evaluation stays as it is"
+            )
         )
         running.conductor.submit(Job(candidate))
     for outcome in running.conductor.outcomes():
@@ -303,7 +302,7 @@ def restore_weights(running: "Running") -> None:
             running.log.append("restored", files=files)
         else:
             running.log.append("not_restored", files=files, error=evaluation.error)
-            running.observer.restored(f"{files[0]} could not be restored: {evaluation.reason}")
+            running.observer(Restored(f"{files[0]} could not be restored: {evaluation.reason}"))
 
 
 def is_whole_safetensors(path: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from moosearch.algorithms.grid import GridSearch
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.observer import Observer, Observers
+from moosearch.campaign.observer import Finished, Interrupted, Observer, Observers, Started, ignore
 from moosearch.campaign.order import Order
 from moosearch.campaign.passwords import masked
 from moosearch.campaign.record import FORMAT, Record, extended, generations_of
@@ -34,12 +34,13 @@ from moosearch.run.steady import steady
 from moosearch.run.stop import Stop
 from moosearch.space.files import dump
 from moosearch.text import counted
+from moosearch.trackers.tracker import followed
 
 
 def run(
     plan: Plan,
     folder: CampaignFolder,
-    observer: Observer | None = None,
+    observer: Observer = ignore,
     stop: Stop | None = None,
     order: Order | None = None,
 ) -> None:
@@ -48,7 +49,7 @@ def run(
     Args:
         plan: What to do.
         folder: Where; created, or holding the same campaign, perhaps with another number of generations.
-        observer: Is told what happens.
+        observer: Is called with every event.
         stop: The wish to stop.
         order: Of asks and tells, for a steady-state search to follow to its end; the folder keeps it.
 
@@ -72,14 +73,16 @@ def run(
             _extend(plan, folder, log, observer)
             record, view = _record(plan, folder, log, _describe(plan, folder, log), observer)
             deaths = deaths_in(folder.events)
-            with following(plan, folder, log, observer) as told:
+            with following(plan, folder, log, observer) as observe:
                 work = dataclasses.replace(plan.work, images=images)
                 with plan.campaign.evaluator.open(work, plan.campaign.resources) as pool:
                     known = {e.candidate.id: e for e in record.evaluations()}
-                    told.started(plan.header, len(known), pool.workers)
-                    conductor = Conductor(pool, plan.campaign.limits, told, stop, folder.checkpoint, deaths)
+                    observe(Started(plan.header, len(known), pool.workers))
+                    conductor = Conductor(
+                        pool, plan.campaign.limits, observe, stop, folder.checkpoint, deaths
+                    )
                     running = Running(
-                        plan, folder, view, log, conductor, told, known, [*record.asks.values()]
+                        plan, folder, view, log, conductor, observe, known, [*record.asks.values()]
                     )
                     try:
                         _search(running)
@@ -127,20 +130,18 @@ def storing(folder: CampaignFolder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def following(
-    plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer | None
-) -> Iterator[Observer]:
-    """Tell the log, the trackers and an observer what happens, its end included."""
+def following(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer) -> Iterator[Observer]:
+    """Have log, observer and trackers called with what happens, its end included."""
     with contextlib.ExitStack() as stack:
-        trackers = [stack.enter_context(tracker.open(folder)) for tracker in plan.campaign.trackers]
-        told = Observers([log, *([observer] if observer is not None else [])], trackers)
+        trackers = [stack.enter_context(followed(tracker, folder)) for tracker in plan.campaign.trackers]
+        observe = Observers([log, observer], trackers)
         try:
-            yield told
+            yield observe
         except BaseException as error:
             with contextlib.suppress(OSError, MooSearchError):  # a full disk is why it ends
-                told.stopped(str(error) or type(error).__name__)
+                observe(Interrupted(str(error) or type(error).__name__))
             raise
-        told.finished()
+        observe(Finished())
 
 
 def _search(running: Running) -> None:
@@ -183,7 +184,7 @@ def _describe(plan: Plan, folder: CampaignFolder, log: EventLog) -> dict[str, An
     return {"spec": spec, "environment": environment}
 
 
-def _extend(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer | None) -> None:
+def _extend(plan: Plan, folder: CampaignFolder, log: EventLog, observer: Observer) -> None:
     """Change the number of generations of a campaign that was begun, if the plan has another one.
 
     ``campaign.yaml`` decides: a campaign that dies before it is written has the old number, and one that dies
@@ -229,7 +230,7 @@ def _record(
     folder: CampaignFolder,
     log: EventLog,
     description: Mapping[str, Any],
-    observer: Observer | None = None,
+    observer: Observer = ignore,
 ) -> tuple[Record, StudyView]:
     """Open what is known, have back what was lost, and bring the study up to date."""
     storage = Storage(plan.campaign.storage, folder)

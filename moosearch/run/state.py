@@ -6,7 +6,7 @@ import pandas as pd
 
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, write_atomically
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Evaluated, GenerationFinished, Observer
 from moosearch.campaign.order import Ask
 from moosearch.campaign.study import StudyView
 from moosearch.campaign.tables import write_tables
@@ -29,7 +29,7 @@ class Running:
         view: What is known, for those who look at it with Optuna.
         log: What is known and what happened, on disk.
         conductor: Does jobs.
-        observer: Is told what happens.
+        observer: Is called with what happens.
         known: What is evaluated, by candidate id.
         asks: Of a steady-state search: what the log says was asked for.
         told: What the algorithm was told in this process, from the beginning of the campaign.
@@ -51,7 +51,7 @@ class Running:
         self.log.keep(evaluation)
         self.view.append(evaluation)
         self.known[evaluation.candidate.id] = evaluation
-        self.observer.evaluated(evaluation)
+        self.observer(Evaluated(evaluation))
 
     def store_weights(self, outcome: Outcome) -> None:
         """Store what was trained."""
@@ -95,6 +95,11 @@ class Running:
             # Of all that is known, not only of what was told: in a replay, later members have their models.
             front = Front.of(list(self.known.values()), self.plan.objectives)
             self.folder.keep_models({e.candidate.id for e in front})
+
+    def finish_generation(self, number: int) -> None:
+        """Call the observer with the end of a generation."""
+        told = tuple(self.told)
+        self.observer(GenerationFinished(number, told, Front.of(told, self.plan.objectives)))
 
     def write_tables(self) -> None:
         """Write the tables anew."""

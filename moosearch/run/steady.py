@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 
 from moosearch.algorithms import SteadySearch
+from moosearch.campaign.observer import GenerationStarted
 from moosearch.campaign.order import Ask, Order
 from moosearch.errors import CampaignError
 from moosearch.evaluation import Candidate, Evaluation
@@ -148,7 +149,8 @@ class _Loop:
         """Say that a generation starts, with those in flight: the others are not known yet."""
         if generation > self._begun:
             self._begun = generation
-            self._running.observer.generation_started(generation, [c for _, c in self._flying.values()])
+            flying = tuple(candidate for _, candidate in self._flying.values())
+            self._running.observer(GenerationStarted(generation, flying))
 
     def _finish(self, generation: int) -> None:
         """See to what is due after every ``population`` tells."""
@@ -159,7 +161,7 @@ class _Loop:
         if self._fresh:
             running.write_tables()
             self._fresh = False
-        running.observer.generation_finished(generation, running.told)
+        running.finish_generation(generation)
 
 
 def _recorded(running: Running, population: int) -> Order:

@@ -8,22 +8,17 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
-from moosearch.campaign.header import Header
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.folder import CampaignFolder
 from moosearch.errors import CampaignError
-from moosearch.evaluation import Candidate, Evaluation
+from moosearch.evaluation import Evaluation, Scalar
 from moosearch.extras import require
-from moosearch.job import Begun, EpochDone, Job, Outcome
-from moosearch.pareto import Front
-from moosearch.trackers.tracker import TRACKERS, past
-
-if TYPE_CHECKING:
-    from moosearch.campaign.folder import CampaignFolder
+from moosearch.trackers.tracker import TRACKERS, Run
 
 PATIENCE = 30.0
 """Seconds that the end of a campaign waits for a server that does not answer."""
@@ -58,20 +53,16 @@ class Mlflow:
         self._whole_uri()
 
     @contextlib.contextmanager
-    def open(self, folder: "CampaignFolder") -> "Iterator[Observer]":
+    def open(self, folder: CampaignFolder) -> "Iterator[MlflowRuns]":
         """Log until exit."""
         uri, place = self._whole_uri(), folder.root.absolute() / "mlflow"
         artifacts = None
         if not uri:
             place.mkdir(exist_ok=True)
             uri, artifacts = f"sqlite:///{(place / 'mlflow.db').as_posix()}", (place / "artifacts").as_uri()
-        runs = MlflowRuns(lambda: _Store(uri, self.experiment, artifacts, _identity(folder)))
-        try:
-            for evaluation in past(folder):
-                runs.catch_up(evaluation)
+        store = partial(_Store, uri, self.experiment, artifacts, _identity(folder))
+        with contextlib.closing(MlflowRuns(store)) as runs:
             yield runs
-        finally:
-            runs.close()
 
     def _whole_uri(self) -> str:
         """Return the URI with its password, which no file has."""
@@ -83,13 +74,11 @@ class Mlflow:
         return self.uri.replace("***", quote(password, safe=""))
 
 
-class MlflowRuns(Observer):
-    """Tells MLflow, in a thread of its own: a campaign does not wait for a server."""
+class MlflowRuns:
+    """Logs to MLflow in a thread of its own: a campaign does not wait for a server."""
 
     def __init__(self, connect: Callable[[], "_Store"]) -> None:
-        """Connect, and log what is told from now on."""
-        self._header: Header | None = None
-        self._confirming = False
+        """Connect."""
         self._tasks: queue.SimpleQueue[Callable[[_Store], None] | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, args=(connect,), daemon=True, name="mlflow")
@@ -103,77 +92,39 @@ class MlflowRuns(Observer):
             left = self._tasks.qsize()
             self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            warnings.warn("MLflow does not answer: what it was not told yet is lost", stacklevel=2)
+            warnings.warn("MLflow does not answer: what was not logged yet is lost", stacklevel=2)
         elif self._error is not None:
-            warnings.warn(f"MLflow was not told everything: {self._error}", stacklevel=2)
+            warnings.warn(f"Not everything was logged to MLflow: {self._error}", stacklevel=2)
 
-    def started(self, header: Header, known: int, workers: int) -> None:
-        """Hear what is searched."""
-        self._header, self._confirming = header, False
-        params = {
-            "algorithm": header.algorithm,
-            "population": header.population,
-            "generations": header.generations,
-            "seed": header.seed,
-        }
-        self._do(lambda store: store.describe(header.name, params))
+    def start(self, settings: Mapping[str, Scalar]) -> None:
+        """Log what the campaign is."""
+        self._do(lambda store: store.start(settings))
 
-    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
-        """Hear that what comes now are confirmations."""
-        self._header, self._confirming = header, True
-        self._do(lambda store: store.describe(header.name, {}))
-
-    def begun(self, begun: Begun) -> None:
+    def begin(self, run: Run, attempt: int, host: str) -> None:
         """Open a run."""
-        job, tags = begun.job, {"host": begun.host, "attempt": str(begun.job.attempt), "status": "running"}
-        self._do(lambda store: store.begin(self._name(job), job.candidate, tags))
+        self._do(lambda store: store.begin(run, {"host": host, "attempt": str(attempt), "status": "running"}))
 
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Log an epoch."""
-        row, job = dict(epoch.row), epoch.job
-        step = int(row.pop("epoch"))
-        which = f"training_{epoch.number + 1}" if epoch.number and not self._confirming else "training"
-        values = {
-            f"{which}/{key}": value for key, value in row.items()
-        }  # an objective may have the same name
-        name = self._name(job)
-        self._do(lambda store: store.measure(name, values, step))
+    def log(self, run: Run | None, values: Mapping[str, float], step: int) -> None:
+        """Log values of a run, or of the campaign."""
+        if run is None:
+            self._do(lambda store: store.generation(values, step))
+            return
+        which = f"training_{run.training + 1}" if run.training else "training"
+        # An objective may have the same name.
+        named = {f"{which}/{key}": value for key, value in values.items()}
+        self._do(lambda store: store.measure(run, named, step))
 
-    def evaluated(self, evaluation: Evaluation) -> None:
+    def end(self, run: Run, evaluation: Evaluation, *, past: bool = False) -> None:
         """Log objectives, and close the run."""
-        self._do(lambda store: store.end(evaluation.candidate.id, evaluation))
+        self._do(lambda store: None if past and store.ended(run) else store.end(run, evaluation))
 
-    def catch_up(self, evaluation: Evaluation) -> None:
-        """Log objectives, if they are not there."""
-        identity = evaluation.candidate.id
-        self._do(lambda store: None if store.ended(identity) else store.end(identity, evaluation))
-
-    def confirmed(self, outcome: Outcome) -> None:
-        """Log what a training of a confirmation measured, and close its run."""
-        name = self._name(outcome.job)
-        self._do(lambda store: store.end(name, outcome.evaluation))
-
-    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
-        """Log how good the front is."""
-        assert self._header is not None
-        front = Front.of(list(evaluations), self._header.objectives)
-        failed = sum(e.status == "failed" for e in evaluations)
-        values = {"hypervolume": front.hypervolume(), "front": len(front), "failed": failed}
-        self._do(lambda store: store.generation(values, number))
-
-    def stopped(self, reason: str) -> None:
+    def finish(self, reason: str) -> None:
         """Close the campaign's run, and those that were under way."""
-        self._do(lambda store: store.conclude("KILLED", reason))
-
-    def finished(self) -> None:
-        """Close the campaign's run."""
-        self._do(lambda store: store.conclude("FINISHED", "finished"))
-
-    def _name(self, job: Job) -> str:
-        return f"{job.candidate.id} seed {job.number}" if self._confirming else job.candidate.id
+        status = "KILLED" if reason else "FINISHED"
+        self._do(lambda store: store.conclude(status, reason or "finished"))
 
     def _do(self, task: Callable[["_Store"], None]) -> None:
-        """Have something done in time.
+        """Have something done in the thread.
 
         Raises:
             CampaignError: Something before it went wrong.
@@ -188,8 +139,8 @@ class MlflowRuns(Observer):
             store = connect()
             while (task := self._tasks.get()) is not None:
                 task(store)
-        except Exception as error:  # is said by whoever tells something next
-            from moosearch.campaign.storage import cause
+        except Exception as error:  # is raised by the next call
+            from moosearch.campaign.storage import cause  # which imports Optuna
 
             self._error = CampaignError(f"MLflow: {cause(error)}")
 
@@ -198,7 +149,7 @@ class _Store:
     """The runs of a campaign in MLflow."""
 
     def __init__(self, uri: str, experiment: str, artifacts: str | None, identity: str) -> None:
-        # A server that does not answer is given up in a minute rather than ten; nobody is told of our doings.
+        # A server that does not answer is given up in a minute rather than ten; no usage is reported.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -225,31 +176,33 @@ class _Store:
         self._generation = max((metric.step for metric in history), default=0)
         self._running: set[str] = set()
 
-    def describe(self, name: str, params: Mapping[str, Any]) -> None:
-        """Say what the campaign is."""
-        self._client.update_run(self._parent, name=name)
-        known = self._client.get_run(self._parent).data.params  # MLflow refuses another value
-        self._log(self._parent, params={key: value for key, value in params.items() if key not in known})
+    def start(self, settings: Mapping[str, Scalar]) -> None:
+        """Log what the campaign is."""
+        self._client.update_run(self._parent, name=str(settings["name"]))
+        known = {"name", *self._client.get_run(self._parent).data.params}  # MLflow refuses another value
+        self._log(self._parent, params={key: value for key, value in settings.items() if key not in known})
 
-    def begin(self, name: str, candidate: Candidate, tags: Mapping[str, str]) -> None:
+    def begin(self, run: Run, tags: Mapping[str, str]) -> None:
         """Open a run, or go on with one."""
+        name = _name(run)
         if name not in self._runs:
             self._runs[name] = self._create(name, {JOB: name, "mlflow.parentRunId": self._parent})
-            self._log(self._runs[name], params=candidate.genome)
+            self._log(self._runs[name], params=run.candidate.genome)
         else:
             self._client.update_run(self._runs[name], status="RUNNING")
         self._log(self._runs[name], tags=tags)
         self._running.add(name)
 
-    def measure(self, name: str, values: Mapping[str, float], step: int) -> None:
+    def measure(self, run: Run, values: Mapping[str, float], step: int) -> None:
         """Log numbers of a run."""
-        if name in self._runs:
+        if (name := _name(run)) in self._runs:
             self._log(self._runs[name], values, step)
 
-    def end(self, name: str, evaluation: Evaluation) -> None:
+    def end(self, run: Run, evaluation: Evaluation) -> None:
         """Log what a run came to, and close it."""
+        name = _name(run)
         if name not in self._runs:
-            self.begin(name, evaluation.candidate, {})
+            self.begin(run, {})
         tags = {"status": evaluation.status, "attempts": str(evaluation.attempts)}
         if evaluation.status == "failed":
             tags |= {"failure": evaluation.failure, "reason": evaluation.reason[:500]}
@@ -261,9 +214,9 @@ class _Store:
         self._running.discard(name)
         self._ended.add(name)
 
-    def ended(self, name: str) -> bool:
-        """Whether a run has all that there is to say."""
-        return name in self._ended
+    def ended(self, run: Run) -> bool:
+        """Whether everything of a run is logged."""
+        return _name(run) in self._ended
 
     def generation(self, values: Mapping[str, float], number: int) -> None:
         """Log numbers of the campaign; what is repeated when it goes on is there already."""
@@ -314,7 +267,11 @@ class _Store:
         )
 
 
-def _identity(folder: "CampaignFolder") -> str:
+def _name(run: Run) -> str:
+    return f"{run.candidate.id} seed {run.seed}" if run.seed else run.candidate.id
+
+
+def _identity(folder: CampaignFolder) -> str:
     """Return what a campaign's run is found by again: the campaign's own id."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         identity = json.loads(folder.environment.read_bytes())["id"]

@@ -1,21 +1,15 @@
 """TensorBoard: curves of every candidate, its objectives by genes, and the campaign's hypervolume."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from moosearch.campaign.header import Header
-from moosearch.campaign.observer import Observer
-from moosearch.evaluation import Evaluation
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.evaluation import Evaluation, Scalar
 from moosearch.extras import require
-from moosearch.job import Begun, EpochDone, Outcome
-from moosearch.pareto import Front
-from moosearch.trackers.tracker import TRACKERS, past
-
-if TYPE_CHECKING:
-    from moosearch.campaign.folder import CampaignFolder
+from moosearch.trackers.tracker import TRACKERS, Run
 
 OBJECTIVES = ".objectives"
 """Ends the name of the file that holds a candidate's objectives."""
@@ -35,25 +29,18 @@ class TensorBoard:
         require("campaign.trackers: tensorboard", "tensorboard")
 
     @contextlib.contextmanager
-    def open(self, folder: "CampaignFolder") -> "Iterator[Observer]":
+    def open(self, folder: CampaignFolder) -> "Iterator[TensorBoardRuns]":
         """Write until exit."""
-        runs = TensorBoardRuns(folder.root / "tensorboard")
-        try:
-            for evaluation in past(folder):
-                runs.catch_up(evaluation)
+        with contextlib.closing(TensorBoardRuns(folder.root / "tensorboard")) as runs:
             yield runs
-        finally:
-            runs.close()
 
 
-class TensorBoardRuns(Observer):
+class TensorBoardRuns:
     """A run a candidate, one a training of a confirmation, and one of the campaign."""
 
     def __init__(self, root: Path) -> None:
         """Write under a folder."""
         self._root = root
-        self._header: Header | None = None
-        self._confirming = False
         self._writers: dict[str, Any] = {}
 
     def close(self) -> None:
@@ -61,82 +48,67 @@ class TensorBoardRuns(Observer):
         for name in list(self._writers):
             self._writers.pop(name).close()
 
-    def started(self, header: Header, known: int, workers: int) -> None:
-        """Hear what the objectives are."""
-        self._header, self._confirming = header, False
+    def start(self, settings: Mapping[str, Scalar]) -> None:
+        """Write nothing: the campaign's name and settings are in its folder."""
 
-    def confirmation_started(self, header: Header, trainings: int, known: int, workers: int) -> None:
-        """Hear that what comes now are confirmations."""
-        self._confirming = True
+    def begin(self, run: Run, attempt: int, host: str) -> None:
+        """Open the curves anew: a further attempt writes from the epoch on that it begins with."""
+        self._close(run)
 
-    def begun(self, begun: Begun) -> None:
-        """Open the curves anew: a further try writes from the epoch on that it begins with."""
-        self._finish(begun.job.candidate.id)
-
-    def epoch_done(self, epoch: EpochDone) -> None:
-        """Write an epoch's curves."""
-        job, row = epoch.job, dict(epoch.row)
-        name = job.candidate.id
-        if self._confirming:
-            name = f"{name}-seed-{job.number}"
-        elif epoch.number:
-            name = f"{name}-training-{epoch.number + 1}"
-        step = int(row.pop("epoch"))
-        writer = self._writer(name, step)
-        for key, value in row.items():
-            writer.add_scalar(f"training/{key}", value, step)
-
-    def evaluated(self, evaluation: Evaluation) -> None:
-        """Write a candidate's objectives."""
-        self._finish(evaluation.candidate.id)
-        self._write(evaluation)
-
-    def catch_up(self, evaluation: Evaluation) -> None:
-        """Write a candidate's objectives, if they are not there."""
-        if not list((self._root / evaluation.candidate.id).glob(f"*{OBJECTIVES}")):
-            self._write(evaluation)
-
-    def confirmed(self, outcome: Outcome) -> None:
-        """Write what a training of a confirmation measured."""
-        name = f"{outcome.job.candidate.id}-seed-{outcome.number}"
-        writer = self._writer(name, 0)
-        for key, value in outcome.evaluation.objectives.items():
-            writer.add_scalar(f"confirmed/{key}", value, outcome.number)
-        self._finish(name)
-
-    def generation_finished(self, number: int, evaluations: Sequence[Evaluation]) -> None:
-        """Write how good the front is."""
-        assert self._header is not None
-        front = Front.of(list(evaluations), self._header.objectives)
+    def log(self, run: Run | None, values: Mapping[str, float], step: int) -> None:
+        """Write values of a run, or of the campaign."""
+        prefix = "training" if run else "campaign"
         # What is repeated when a campaign goes on replaces what was written then.
-        writer = self._writer("campaign", number)
-        writer.add_scalar("campaign/hypervolume", front.hypervolume(), number)
-        writer.add_scalar("campaign/front", len(front), number)
-        writer.add_scalar("campaign/failed", sum(e.status == "failed" for e in evaluations), number)
-        writer.flush()
+        writer = self._writer(_name(run) if run else "campaign", step)
+        for key, value in values.items():
+            writer.add_scalar(f"{prefix}/{key}", value, step)
+        if run is None:
+            writer.flush()
+
+    def end(self, run: Run, evaluation: Evaluation, *, past: bool = False) -> None:
+        """Write what a run measured: objectives of a search by genes, those of a confirmation by seed."""
+        if past and list((self._root / _name(run)).glob(f"*{OBJECTIVES}")):
+            return
+        if run.seed:
+            writer = self._writer(_name(run), 0)
+            for key, value in evaluation.objectives.items():
+                writer.add_scalar(f"confirmed/{key}", value, run.seed)
+        else:
+            self._write(evaluation)
+        self._close(run)
+
+    def finish(self, reason: str) -> None:
+        """Write nothing."""
 
     def _writer(self, name: str, step: int) -> Any:
-        """Return the writer of a run; opened at a step, it hides what stands there from that step on."""
+        """Return the writer of a run; opened at a step, it hides what was written from that step on."""
         from torch.utils.tensorboard import SummaryWriter
 
         if name not in self._writers:
             self._writers[name] = SummaryWriter(self._root / name, purge_step=step, flush_secs=10)
         return self._writers[name]
 
-    def _finish(self, identity: str) -> None:
-        """Close the runs of a candidate."""
-        for name in [name for name in self._writers if name.split("-")[0] == identity or name == identity]:
-            self._writers.pop(name).close()
+    def _close(self, run: Run) -> None:
+        """Close a run, with all trainings of its candidate in a search."""
+        name = _name(run)
+        for each in [each for each in self._writers if each == name or each.startswith(f"{name}-training-")]:
+            self._writers.pop(each).close()
 
     def _write(self, evaluation: Evaluation) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        told = {f"objective/{key}": value for key, value in evaluation.objectives.items()}
+        values = {f"objective/{key}": value for key, value in evaluation.objectives.items()}
         folder = self._root / evaluation.candidate.id
         with SummaryWriter(folder, filename_suffix=OBJECTIVES) as writer:
             genes = {**evaluation.candidate.genome, "status": evaluation.status}
-            for summary in hparams(genes, told):  # type: ignore[no-untyped-call]
+            for summary in hparams(genes, values):  # type: ignore[no-untyped-call]
                 writer.file_writer.add_summary(summary)
-            for key, value in told.items():
-                writer.add_scalar(key, value, 0)  # before all epochs: no further try hides it
+            for key, value in values.items():
+                writer.add_scalar(key, value, 0)  # before all epochs: no further attempt hides it
+
+
+def _name(run: Run) -> str:
+    if run.seed:
+        return f"{run.candidate.id}-seed-{run.seed}"
+    return f"{run.candidate.id}-training-{run.training + 1}" if run.training else run.candidate.id

@@ -1,15 +1,73 @@
-"""What a tracker is: it opens an observer that writes to somebody else's system."""
+"""What a tracker is: runs of a campaign, written to somebody else's system."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
+from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.header import Header
+from moosearch.campaign.log import read_events
+from moosearch.campaign.observer import (
+    ConfirmationStarted,
+    Confirmed,
+    Evaluated,
+    Event,
+    Finished,
+    GenerationFinished,
+    Interrupted,
+    Observer,
+    Started,
+)
+from moosearch.evaluation import Candidate, Evaluation, Scalar
+from moosearch.job import Begun, EpochDone
 from moosearch.registry import Registry
 
-if TYPE_CHECKING:
-    from moosearch.campaign.folder import CampaignFolder
-    from moosearch.campaign.observer import Observer
-    from moosearch.evaluation import Evaluation
+
+@dataclass(frozen=True)
+class Run:
+    """A training.
+
+    Attributes:
+        candidate: What is trained.
+        seed: Number of the seed, from 1, in a confirmation; 0 in a search.
+        training: Where a search trains the candidate several times: which training, from 0.
+    """
+
+    candidate: Candidate
+    seed: int = 0
+    training: int = 0
+
+
+class Runs(Protocol):
+    """The runs of a campaign in a tracker's system. If a method raises, no other is called any more."""
+
+    def start(self, settings: Mapping[str, Scalar]) -> None:
+        """Begin a search or a confirmation, or go on with it: ``name``, ``algorithm``, ``seed`` and so on."""
+        ...
+
+    def begin(self, run: Run, attempt: int, host: str) -> None:
+        """Begin a run on a machine; attempts after the first go on where an earlier one left a checkpoint."""
+        ...
+
+    def log(self, run: Run | None, values: Mapping[str, float], step: int) -> None:
+        """Write values after an epoch of a run, or after a generation of the campaign (None), from 1."""
+        ...
+
+    def end(self, run: Run, evaluation: Evaluation, *, past: bool = False) -> None:
+        """End a run with what it measured, or how it failed.
+
+        Args:
+            run: Which one; of several trainings of a candidate in a search, all.
+            evaluation: What is known of it.
+            past: Whether it ended before this process started: what was written of its end then, stays.
+        """
+        ...
+
+    def finish(self, reason: str) -> None:
+        """End the search or the confirmation; a reason says why it ends before its time, else it is empty."""
+        ...
 
 
 class Tracker(Protocol):
@@ -23,7 +81,7 @@ class Tracker(Protocol):
         """
         ...
 
-    def open(self, folder: "CampaignFolder") -> "AbstractContextManager[Observer]":
+    def open(self, folder: CampaignFolder) -> AbstractContextManager[Runs]:
         """Start to follow the campaign in a folder, and end it on exit."""
         ...
 
@@ -31,11 +89,57 @@ class Tracker(Protocol):
 TRACKERS: Registry[Tracker] = Registry("tracker")
 
 
-def past(folder: "CampaignFolder") -> "Iterator[Evaluation]":
-    """Yield what was evaluated before: a tracker that joins late, or missed the end of one, catches up."""
-    from moosearch.campaign.log import read_events
-    from moosearch.evaluation import Evaluation
+@contextlib.contextmanager
+def followed(tracker: Tracker, folder: CampaignFolder) -> Iterator[Observer]:
+    """Open a tracker as an observer of the campaign in a folder."""
+    with tracker.open(folder) as runs:
+        yield Follower(runs, folder)
 
+
+class Follower:
+    """An observer that writes what happens to a tracker's runs."""
+
+    def __init__(self, runs: Runs, folder: CampaignFolder) -> None:
+        """Write to runs; the folder's log says what was evaluated before."""
+        self._runs, self._folder = runs, folder
+
+    def __repr__(self) -> str:
+        """Name the runs."""
+        return type(self._runs).__name__
+
+    def __call__(self, event: Event) -> None:
+        """Write what happened."""
+        runs = self._runs
+        match event:
+            case Started(header) | ConfirmationStarted(header):
+                runs.start(_settings(header))
+                for evaluation in _past(self._folder):
+                    runs.end(Run(evaluation.candidate), evaluation, past=True)
+            case Begun(job, host):
+                runs.begin(Run(job.candidate, job.number), job.attempt, host)
+            case EpochDone(job, row=row):
+                values = {key: value for key, value in row.items() if key != "epoch"}
+                runs.log(Run(job.candidate, job.number, event.replicate), values, int(row["epoch"]))
+            case Evaluated(evaluation):
+                runs.end(Run(evaluation.candidate), evaluation)
+            case Confirmed(outcome):
+                runs.end(Run(outcome.job.candidate, outcome.number), outcome.evaluation)
+            case GenerationFinished(number, _, front):
+                state = {"hypervolume": front.hypervolume(), "front": len(front), "failed": event.failed}
+                runs.log(None, state, number)
+            case Interrupted(reason):
+                runs.finish(reason)
+            case Finished():
+                runs.finish("")
+
+
+def _settings(header: Header) -> dict[str, Scalar]:
+    keys = ("name", "algorithm", "population", "generations", "seed")
+    return {key: getattr(header, key) for key in keys}
+
+
+def _past(folder: CampaignFolder) -> Iterator[Evaluation]:
+    """Yield what was evaluated before: a tracker that joins late, or missed the end of one, catches up."""
     for event in read_events(folder.events):
         if event["event"] == "evaluated":
             try:

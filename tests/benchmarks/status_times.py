@@ -43,7 +43,7 @@ def made_up(root, count):
         nonlocal lines
         said = {"time": TIME, "event": event, **data}
         log.append(said)
-        now.hear(said)
+        now.update(said)
         lines += 1
         if lines % 1000 == 0:
             log.append({"time": TIME, "event": "now", **now.to_tree()})

@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Retried
 from moosearch.errors import Stopped
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
@@ -46,18 +46,19 @@ class ScriptedPool:
             self.closed = True
 
 
-class Recorder(Observer):
+class Recorder:
     def __init__(self):
-        self.heard = []
+        self.events, self.at_epoch = [], lambda: None
 
-    def begun(self, begun):
-        self.heard.append("begun")
-
-    def epoch_done(self, epoch):
-        self.heard.append("epoch")
-
-    def retried(self, outcome):
-        self.heard.append(f"retried {outcome.evaluation.failure}")
+    def __call__(self, event):
+        match event:
+            case Begun():
+                self.events.append("begun")
+            case EpochDone():
+                self.events.append("epoch")
+                self.at_epoch()
+            case Retried(outcome):
+                self.events.append(f"retried {outcome.evaluation.failure}")
 
 
 def job(name="a"):
@@ -90,7 +91,7 @@ def test_only_final_outcomes_come_back(conduct):
     (outcome,) = conductor.outcomes()
     assert outcome.evaluation.status == "complete"
     assert outcome.job.attempt == 2
-    assert observer.heard == ["begun", "epoch", "retried lost", "begun", "epoch"]
+    assert observer.events == ["begun", "epoch", "retried lost", "begun", "epoch"]
     # The second attempt goes on where the first one was.
     assert [each.checkpoint for each in pool.jobs] == [b"", b"weights"]
 
@@ -136,7 +137,7 @@ def test_what_runs_is_finished_and_nothing_new_is_begun(conduct):
 
 def test_a_failure_that_would_be_tried_again_is_left_to_whoever_goes_on(conduct):
     conductor, pool, stop, observer = conduct("lost", "complete")
-    observer.epoch_done = lambda _epoch: stop.request()
+    observer.at_epoch = stop.request
     conductor.submit(job())
     with pytest.raises(Stopped):
         assert list(conductor.outcomes()) == []

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import moosearch
 from moosearch.api.verbs import confirm
 from moosearch.attacks import ATTACKS, Attack
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Confirmed
 from moosearch.cli.tables import attack_table, front_table
 from moosearch.data import Splits
 from moosearch.data.digits import Digits
@@ -38,14 +38,15 @@ class StopError(Exception):
     """Stands for a death of the process."""
 
 
-class StopAfter(Observer):
+class StopAfter:
     def __init__(self, count, error=StopError):
         self.left, self.error = count, error
 
-    def confirmed(self, outcome):
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
+    def __call__(self, event):
+        if isinstance(event, Confirmed):
+            self.left -= 1
+            if self.left == 0:
+                raise self.error
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_ctrl_c_keeps_what_is_done(cli, folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("moosearch.cli.progress.TerminalProgress.confirmed", interrupt)
+        patch.setattr("moosearch.cli.progress.TerminalProgress._confirm", interrupt)
         code, _, err = cli("confirm", folder, *OPTIONS)
     assert code == 130
     assert f"go on with `moosearch confirm {folder}`" in err

@@ -16,7 +16,7 @@ import torch
 import moosearch
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.log import read_events
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Retried
 from moosearch.evaluation import Candidate, Evaluation
 from moosearch.evaluators import Begun, Job, Outcome
 from moosearch.evaluators.faults import Retries
@@ -81,7 +81,7 @@ def test_a_job_is_on_disk_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setattr("moosearch.campaign.events.os.fsync", lambda _file: synced.append(1))
     with EventLog(tmp_path / "events.jsonl") as log:
         before = len(synced)
-        log.begun(Begun(Job(Candidate("0a", {}, {})), "here", 1))
+        log(Begun(Job(Candidate("0a", {}, {})), "here", 1))
         assert len(synced) == before + 1
 
 
@@ -223,14 +223,14 @@ def test_a_candidate_that_kills_the_serial_evaluators_process_is_lost(tiny, tmp_
     folder = tmp_path / "c"
     heard = []
 
-    class Recorder(Observer):
-        def retried(self, outcome):
-            heard.append((outcome.job.attempt, outcome.evaluation.reason))
+    def record(event):
+        if isinstance(event, Retried):
+            heard.append((event.outcome.job.attempt, event.outcome.evaluation.reason))
 
     try:
         for _ in range(2):
             assert dies_in_a_process_of_its_own(lambda: moosearch.search(space, out=folder)) == -11
-        campaign = moosearch.search(space, out=folder, observer=Recorder())
+        campaign = moosearch.search(space, out=folder, observer=record)
     finally:
         LOSSES._classes.pop("deadly")
     found = {e.candidate.genome["training.loss.kills"]: e for e in campaign.evaluations}

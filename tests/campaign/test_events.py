@@ -13,6 +13,7 @@ from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import DamagedError
 from moosearch.campaign.log import dumps, parted, read_events, repair
 from moosearch.campaign.now import Now, RunningJob, parse, read_now
+from moosearch.campaign.observer import Finished, Interrupted
 from moosearch.job import Node
 
 BEGUN = {"number": 0, "attempt": 1, "parts": 1, "host": "here", "pid": 7}
@@ -138,7 +139,7 @@ def test_durable_events_are_on_disk_before_the_campaign_goes_on(path, monkeypatc
         log.keep(finished.evaluations[0])
         assert len(synced) == 1
         assert synced[0] == path.read_bytes()
-        log.finished()
+        log(Finished())
         assert len(synced) == 2
     (kept,) = (event for event in read_events(path) if event["event"] == "evaluated")
     assert kept["candidate"]["id"] == finished.evaluations[0].candidate.id
@@ -211,7 +212,7 @@ def test_what_runs_is_what_begun_and_did_not_end(path):
         assert now.nodes == [Node("n", "10.0.0.1", True, 4.0, 0.5)]
         log.append("begun", candidate=c, **{**BEGUN, "attempt": 2})
         assert [(j.candidate, j.attempt) for j in read_now(path).jobs] == [(b, 1), (c, 2)]
-        log.stopped("stopped as asked")
+        log(Interrupted("stopped as asked"))
     now = read_now(path)
     assert not now.jobs
     assert now.ended == "stopped as asked"

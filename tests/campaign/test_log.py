@@ -14,7 +14,7 @@ import moosearch
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder, DamagedError
 from moosearch.campaign.log import digest_of, parted, read_events, repair, sealed
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Restored
 from moosearch.campaign.record import Record
 from moosearch.campaign.status import read_status
 from moosearch.campaign.tables import History, hypervolumes
@@ -38,11 +38,11 @@ def resumed(folder):
     """What is said of what was restored, when a campaign goes on."""
     said = []
 
-    class Listener(Observer):
-        def restored(self, line):
-            said.append(line)
+    def listen(event):
+        if isinstance(event, Restored):
+            said.append(event.line)
 
-    moosearch.resume(folder.root, observer=Listener())
+    moosearch.resume(folder.root, observer=listen)
     return said
 
 

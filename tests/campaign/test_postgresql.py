@@ -14,9 +14,9 @@ import pytest
 
 import moosearch
 from moosearch.campaign import storage
-from moosearch.campaign.observer import Observer
 from moosearch.campaign.storage import PASSWORD
 from moosearch.errors import CampaignError, StorageError
+from moosearch.job import Begun
 
 SECRET = "zq7-s3cret"
 KEEP = ["campaign.name=tiny", "campaign.keep=all"]
@@ -167,16 +167,17 @@ def test_campaigns_share_a_database(tiny, tmp_path, server, finished):
 HANGS = """
 import sys, time
 import moosearch
-from moosearch.campaign.observer import Observer
+from moosearch.job import Begun
 
-class Hanging(Observer):
+class Hanging:
     left = 4
 
-    def begun(self, begun):
-        self.left -= 1
-        if self.left == 0:
-            print("three are stored", flush=True)
-            time.sleep(600)
+    def __call__(self, event):
+        if isinstance(event, Begun):
+            self.left -= 1
+            if self.left == 0:
+                print("three are stored", flush=True)
+                time.sleep(600)
 
 file, root, *overrides = sys.argv[1:]
 moosearch.search(file, out=root, overrides=overrides, observer=Hanging())
@@ -199,14 +200,15 @@ def test_a_killed_campaign_goes_on(tiny_file, tmp_path, server, finished, cli, m
     assert_secret(root)
 
 
-class Breaker(Observer):
+class Breaker:
     def __init__(self, server, after):
         self.server, self.left = server, after
 
-    def begun(self, begun):
-        self.left -= 1
-        if self.left == 0:
-            self.server.stop()
+    def __call__(self, event):
+        if isinstance(event, Begun):
+            self.left -= 1
+            if self.left == 0:
+                self.server.stop()
 
 
 @pytest.mark.slow
@@ -229,11 +231,12 @@ def test_a_server_that_goes_away_ends_the_campaign_and_loses_nothing(tiny, tmp_p
 
 
 class Restarter(Breaker):
-    def begun(self, begun):
-        self.left -= 1
-        if self.left == 0:
-            self.server.stop()
-            self.server.start()
+    def __call__(self, event):
+        if isinstance(event, Begun):
+            self.left -= 1
+            if self.left == 0:
+                self.server.stop()
+                self.server.start()
 
 
 @pytest.mark.slow

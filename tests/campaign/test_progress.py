@@ -6,9 +6,11 @@ import io
 from rich.console import Console
 
 from moosearch.campaign.folder import CampaignFolder
+from moosearch.campaign.observer import Evaluated, GenerationFinished, GenerationStarted, Retried, Started
 from moosearch.cli.progress import TerminalProgress
 from moosearch.errors import Place
 from moosearch.evaluators import Begun, EpochDone, Job, Outcome
+from moosearch.pareto import Front
 from moosearch.plan.plan import make_plan
 from moosearch.run.run import run
 from moosearch.run.stop import Stop
@@ -55,12 +57,12 @@ def test_going_on_says_what_is_known(tiny, tmp_path):
     assert "left" not in text
 
 
-def told(tiny, finished, *, terminal, stop=None):
-    """A display that was told of a campaign's start; and what it has drawn, and draws now."""
+def display(tiny, finished, *, terminal, stop=None):
+    """Return a display of a campaign that started; what it has drawn, and draws now."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120, color_system=None)
     progress = TerminalProgress(console, stop)
-    progress.started(finished.header, 0, 2)
+    progress(Started(finished.header, 0, 2))
 
     def now():
         with console.capture() as capture:
@@ -71,28 +73,28 @@ def told(tiny, finished, *, terminal, stop=None):
 
 
 def test_what_runs_is_what_begun(tiny, finished):
-    progress, _, now = told(tiny, finished, terminal=True)
+    progress, _, now = display(tiny, finished, terminal=True)
     one, two = (Job(e.candidate) for e in finished.evaluations[:2])
     for job in (one, two):
-        progress.begun(Begun(job, "h", 1))
-    progress.epoch_done(EpochDone(dataclasses.replace(one, number=1), 9, {"epoch": 4.0}))
+        progress(Begun(job, "h", 1))
+    progress(EpochDone(one, 9, {"epoch": 4.0}, replicate=1, replicates=2))
     assert "running 2" in now()
     assert f"{one.candidate.id} epoch 4/9 of training 2" in now()
     assert "tried again" not in now()
-    progress.evaluated(finished.evaluations[0])
+    progress(Evaluated(finished.evaluations[0]))
     assert "running 1" in now()
     assert one.candidate.id not in now()
 
 
 def test_a_further_try_is_shown(tiny, finished):
-    progress, stream, now = told(tiny, finished, terminal=False)
+    progress, stream, now = display(tiny, finished, terminal=False)
     job = Job(finished.evaluations[0].candidate)
     lost = dataclasses.replace(finished.evaluations[0], status="failed", error="x\nWorkerDied: [gone]")
-    progress.begun(Begun(job, "h", 1))
-    progress.retried(Outcome(lost, job))
+    progress(Begun(job, "h", 1))
+    progress(Retried(Outcome(lost, job)))
     assert "tried again 1" in now()
     assert "running 0" in now()
-    progress.begun(Begun(dataclasses.replace(job, attempt=2), "h", 2))
+    progress(Begun(dataclasses.replace(job, attempt=2), "h", 2))
     assert f"{job.candidate.id} attempt 2" in now()
     said = f"candidate {job.candidate.id} is tried again, attempt 1 failed: WorkerDied: [gone]"
     assert said in stream.getvalue()
@@ -100,7 +102,7 @@ def test_a_further_try_is_shown(tiny, finished):
 
 def test_stopping_is_shown(tiny, finished):
     stop = Stop()
-    _, _, now = told(tiny, finished, terminal=True, stop=stop)
+    _, _, now = display(tiny, finished, terminal=True, stop=stop)
     assert "stopping" not in now()
     stop.request()
     assert "stopping: what runs is finished" in now()
@@ -108,14 +110,18 @@ def test_stopping_is_shown(tiny, finished):
 
 def test_a_search_without_generations_counts_what_is_done(tiny, finished):
     """A steady-state search starts no generation, and knows of some whose turn has not come."""
-    progress, stream, now = told(tiny, finished, terminal=False)
-    progress.generation_started(1, [])
+    progress, stream, now = display(tiny, finished, terminal=False)
+
+    def generation_finished(number, evaluations):
+        return GenerationFinished(number, evaluations, Front.of(evaluations, finished.header.objectives))
+
+    progress(GenerationStarted(1, ()))
     for evaluation in finished.evaluations[:6]:
-        progress.evaluated(evaluation)
-    progress.generation_finished(1, finished.evaluations[:4])
+        progress(Evaluated(evaluation))
+    progress(generation_finished(1, finished.evaluations[:4]))
     assert "6/8" in now()
     assert "generation 2/2" in now()
     assert "generation 1/2: 4 candidates, 0 failed" in stream.getvalue()
-    progress.generation_finished(2, finished.evaluations)
+    progress(generation_finished(2, finished.evaluations))
     assert "8/8" in now()
     assert "generation 2/2" in now()

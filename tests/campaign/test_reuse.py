@@ -18,7 +18,7 @@ from moosearch.api.verbs import replay
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.log import read_events
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Evaluated, WarmStarted
 from moosearch.campaign.status import read_status
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluation import Candidate, Evaluation
@@ -44,17 +44,18 @@ class DeathError(Exception):
     """Stands for a death of the process."""
 
 
-class Recorder(Observer):
+class Recorder:
     def __init__(self, die_after=None):
         self.trained, self.warm, self.die_after = [], [], die_after
 
-    def warm_started(self, lines):
-        self.warm.append(lines)
-
-    def evaluated(self, evaluation):
-        self.trained.append(evaluation.candidate.id)
-        if len(self.trained) == self.die_after:
-            raise DeathError
+    def __call__(self, event):
+        match event:
+            case WarmStarted(lines):
+                self.warm.append(lines)
+            case Evaluated(evaluation):
+                self.trained.append(evaluation.candidate.id)
+                if len(self.trained) == self.die_after:
+                    raise DeathError
 
 
 @dataclasses.dataclass(frozen=True)

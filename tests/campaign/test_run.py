@@ -10,7 +10,7 @@ import pytest
 import moosearch
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Evaluated, GenerationFinished, GenerationStarted, Started
 from moosearch.errors import CampaignError, Place, SpecError
 from moosearch.evaluators import work
 from moosearch.plan.corners import Corners
@@ -25,14 +25,15 @@ class StopError(Exception):
     """Stands for a death of the process."""
 
 
-class StopAfter(Observer):
+class StopAfter:
     def __init__(self, count):
         self.left = count
 
-    def evaluated(self, evaluation):
-        self.left -= 1
-        if self.left == 0:
-            raise StopError
+    def __call__(self, event):
+        if isinstance(event, Evaluated):
+            self.left -= 1
+            if self.left == 0:
+                raise StopError
 
 
 @pytest.fixture
@@ -287,29 +288,27 @@ def test_a_first_generation_that_fails_as_a_whole_ends_the_campaign(tiny, tmp_pa
         moosearch.search(data, out=tmp_path / "c")
 
 
-def test_observer_hears_everything_in_order(tiny, tmp_path):
-    heard = []
+def test_an_observer_is_called_with_everything_in_order(tiny, tmp_path):
+    found = []
 
-    class Recorder(Observer):
-        def started(self, plan, known, workers):
-            heard.append(("started", known, workers))
+    def record(event):
+        match event:
+            case Started(_, known, workers):
+                found.append(("started", known, workers))
+            case GenerationStarted(number, candidates):
+                found.append(("generation", number, len(candidates)))
+            case Evaluated(evaluation):
+                found.append(("evaluated", evaluation.generation, evaluation.index))
+            case GenerationFinished(number, evaluations):
+                found.append(("finished", number, len(evaluations)))
 
-        def generation_started(self, number, candidates):
-            heard.append(("generation", number, len(candidates)))
-
-        def evaluated(self, evaluation):
-            heard.append(("evaluated", evaluation.generation, evaluation.index))
-
-        def generation_finished(self, number, evaluations):
-            heard.append(("finished", number, len(evaluations)))
-
-    run(plan_of(tiny()), CampaignFolder(tmp_path / "c"), Recorder())
+    run(plan_of(tiny()), CampaignFolder(tmp_path / "c"), record)
     expected = [("started", 0, 1)]
     for number in (1, 2):
         expected.append(("generation", number, 4))
         expected += [("evaluated", number, index) for index in range(4)]
         expected.append(("finished", number, 4 * number))
-    assert heard == expected
+    assert found == expected
 
 
 def test_a_folder_of_something_else_is_not_written_to(tiny, tmp_path):

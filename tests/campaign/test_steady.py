@@ -15,7 +15,7 @@ from moosearch.algorithms.breeding import Breeder
 from moosearch.api import verbs
 from moosearch.campaign.events import EventLog
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Evaluated, GenerationFinished, GenerationStarted
 from moosearch.campaign.order import Ask, Order
 from moosearch.campaign.record import Record
 from moosearch.campaign.storage import JOURNAL
@@ -39,14 +39,15 @@ class DeathError(Exception):
     """Stands for a death of the process."""
 
 
-class DieAfter(Observer):
+class DieAfter:
     def __init__(self, count):
         self.left = count
 
-    def evaluated(self, evaluation):
-        self.left -= 1
-        if self.left == 0:
-            raise DeathError
+    def __call__(self, event):
+        if isinstance(event, Evaluated):
+            self.left -= 1
+            if self.left == 0:
+                raise DeathError
 
 
 def instant(candidate):
@@ -242,13 +243,13 @@ def test_several_workers_are_kept_busy(plan, tmp_path, trained):
 def test_workers_that_come_later_are_used(plan, tmp_path, trained, monkeypatch):
     pool = _JumbledPool(Jumbled(workers=1))
 
-    class Arrival(Observer):
-        def evaluated(self, evaluation):
-            pool.workers = 3 if evaluation.told == 4 else pool.workers
+    def arrive(event):
+        if isinstance(event, Evaluated) and event.evaluation.told == 4:
+            pool.workers = 3
 
     monkeypatch.setattr(Jumbled, "open", lambda *_: nullcontext(pool))
     folder = CampaignFolder(tmp_path / "c")
-    run(at(plan, ONE), folder, Arrival())
+    run(at(plan, ONE), folder, arrive)
     assert [ask.after for ask in order_of(folder).asks] == [0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
 
 
@@ -305,15 +306,15 @@ def test_what_another_version_recorded_is_refused(plan, tmp_path, trained, monke
 def test_generations_are_heard_in_order(plan, tmp_path, trained):
     heard = []
 
-    class Recorder(Observer):
-        def generation_started(self, number, candidates):
-            heard.append(("started", number, len(candidates)))
-
-        def generation_finished(self, number, evaluations):
-            heard.append(("finished", number, len(evaluations)))
+    def record(event):
+        match event:
+            case GenerationStarted(number, candidates):
+                heard.append(("started", number, len(candidates)))
+            case GenerationFinished(number, evaluations):
+                heard.append(("finished", number, len(evaluations)))
 
     folder = CampaignFolder(tmp_path / "c")
-    run(at(plan, Jumbled(3)), folder, Recorder())
+    run(at(plan, Jumbled(3)), folder, record)
     expected = []
     for number, flying in ((1, 3), (2, 3), (3, 3)):
         expected += [("started", number, flying), ("finished", number, number * POPULATION)]
@@ -323,7 +324,7 @@ def test_generations_are_heard_in_order(plan, tmp_path, trained):
     volumes = [float(row[-1]) for row in table]
     assert volumes == sorted(volumes)
     heard.clear()
-    run(at(plan, Jumbled(3)), folder, Recorder())
+    run(at(plan, Jumbled(3)), folder, record)
     assert [event[:2] for event in heard] == [event[:2] for event in expected]
 
 
@@ -348,14 +349,14 @@ def test_an_exhausted_space_ends_the_search(tiny, tmp_path, trained):
     data["candidate"]["training"] = {"epochs": 1, "loss": {"choice": ["cross_entropy", "trades"]}}
     finished = []
 
-    class Recorder(Observer):
-        def generation_finished(self, number, evaluations):
-            finished.append((number, len(evaluations)))
+    def record(event):
+        if isinstance(event, GenerationFinished):
+            finished.append((event.number, len(event.evaluations)))
 
     for evaluator in (ONE, Jumbled(3), Jumbled(9)):
         finished.clear()
         folder = CampaignFolder(tmp_path / str(evaluator))
-        run(at(make_plan(Document(data, Place())), evaluator), folder, Recorder())
+        run(at(make_plan(Document(data, Place())), evaluator), folder, record)
         assert len(rows(folder)) == 6
         assert finished == [(1, 4), (2, 6)]
         assert moosearch.Campaign(folder.root).finished

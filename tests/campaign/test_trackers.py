@@ -11,7 +11,7 @@ import pytest
 
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.observer import Observer, Observers
+from moosearch.campaign.observer import Evaluated, Finished, Interrupted, Observers
 from moosearch.errors import CampaignError, Stopped
 from moosearch.evaluation import Candidate
 from moosearch.evaluators import Begun, EpochDone, Job
@@ -19,21 +19,23 @@ from moosearch.registry import build
 from moosearch.run.stop import Stop
 from moosearch.trackers import TRACKERS, tracker
 from moosearch.trackers.mlflow import Mlflow, MlflowRuns
+from moosearch.trackers.tracker import Follower, followed
 
 # MLflow's own tables, with SQLAlchemy 2.1.
 pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload``"), pytest.mark.rotated(2, group="trackers")]
 
 
-class StopsAfter(Observer):
+class StopsAfter:
     """Wishes the end of a campaign after some candidates."""
 
     def __init__(self, count):
         self.stop, self._left = Stop(), count
 
-    def evaluated(self, evaluation):
-        self._left -= 1
-        if not self._left:
-            self.stop.request()
+    def __call__(self, event):
+        if isinstance(event, Evaluated):
+            self._left -= 1
+            if not self._left:
+                self.stop.request()
 
 
 def goes_on(tiny, folder, name):
@@ -137,14 +139,15 @@ def test_a_further_try_goes_on_in_the_curve(tmp_path):
 
     job = Job(Candidate("a" * 12, {}, {}))
     board = TensorBoardRuns(tmp_path)
-    board.begun(Begun(job, "h", 1))
+    follower = Follower(board, CampaignFolder(tmp_path))
+    follower(Begun(job, "h", 1))
     for epoch in (1, 2, 3):
-        board.epoch_done(EpochDone(job, 5, {"epoch": epoch, "loss": 1.0}))
+        follower(EpochDone(job, 5, {"epoch": epoch, "loss": 1.0}))
     again = dataclasses.replace(job, attempt=2)
-    board.begun(Begun(again, "h", 2))
+    follower(Begun(again, "h", 2))
     for epoch in (3, 4):
-        board.epoch_done(EpochDone(again, 5, {"epoch": epoch, "loss": 2.0}))
-    board.epoch_done(EpochDone(dataclasses.replace(job, number=1), 5, {"epoch": 1, "loss": 7.0}))
+        follower(EpochDone(again, 5, {"epoch": epoch, "loss": 2.0}))
+    follower(EpochDone(job, 5, {"epoch": 1, "loss": 7.0}, replicate=1))
     board.close()
     assert scalars(tmp_path / job.candidate.id)["training/loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
     assert scalars(tmp_path / f"{job.candidate.id}-training-2")["training/loss"] == [(1, 7.0)]
@@ -155,11 +158,11 @@ def test_a_failed_candidate_is_a_failed_run(finished, tmp_path):
     failed = dataclasses.replace(
         finished.evaluations[0], status="failed", objectives={}, failure="nan", error="x\nDivergedError: loss"
     )
-    with Mlflow().open(CampaignFolder(tmp_path)) as told:
-        told.begun(Begun(Job(failed.candidate), "h", 1))
-        told.evaluated(failed)
-        told.begun(Begun(Job(finished.evaluations[1].candidate), "h", 1))
-        told.stopped("stopped as asked")
+    with followed(Mlflow(), CampaignFolder(tmp_path)) as follower:
+        follower(Begun(Job(failed.candidate), "h", 1))
+        follower(Evaluated(failed))
+        follower(Begun(Job(finished.evaluations[1].candidate), "h", 1))
+        follower(Interrupted("stopped as asked"))
     _, parent, nested = runs(tmp_path)
     run = nested[failed.candidate.id]
     assert run.info.status == "FAILED"
@@ -198,16 +201,16 @@ def test_a_tracker_that_fails_does_not_end_a_campaign(tiny, tmp_path, monkeypatc
     assert len(campaign.evaluations) == 8
 
 
-def test_a_server_that_is_not_there_is_given_up(monkeypatch):
+def test_a_server_that_is_not_there_is_given_up(tmp_path):
     def connect():
         raise OSError("nobody answers")
 
     runs = MlflowRuns(connect)
-    told = Observers([], [runs])
+    observers = Observers([], [Follower(runs, CampaignFolder(tmp_path))])
     runs._thread.join()
-    with pytest.warns(UserWarning, match="not told anything more: .*nobody answers"):
-        told.stopped("x")
-    told.finished()
+    with pytest.warns(UserWarning, match="MlflowRuns gets no more events: .*nobody answers"):
+        observers(Interrupted("x"))
+    observers(Finished())
     runs.close()
 
 
@@ -217,7 +220,7 @@ def test_a_server_that_hangs_keeps_nobody(monkeypatch):
     monkeypatch.setattr("moosearch.trackers.mlflow.PATIENCE", 0.01)
     answers = threading.Event()
     runs = MlflowRuns(answers.wait)
-    runs.stopped("x")
+    runs.finish("x")
     with pytest.warns(UserWarning, match="does not answer"):
         runs.close()
     answers.set()

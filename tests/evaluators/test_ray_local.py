@@ -12,7 +12,8 @@ import yaml
 
 import moosearch
 from moosearch.campaign.log import read_events
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Retried
+from moosearch.job import EpochDone, NodesChanged
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -39,14 +40,23 @@ def is_loopback(ip):
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-class Murderer(Observer):
+class Murderer:
     """Kills a server of the cluster after an epoch, another one after some candidates."""
 
     def __init__(self):
         self.threads = set()
         self.listening, self.killed, self.lost, self.nodes = [], [], [], []
 
-    def epoch_done(self, epoch):
+    def __call__(self, event):
+        match event:
+            case EpochDone(row=row):
+                self.murder(row["epoch"])
+            case Retried(outcome):
+                self.lost.append(outcome.evaluation)
+            case NodesChanged(nodes):
+                self.nodes.append(nodes)
+
+    def murder(self, epoch):
         if not self.killed:
             self.threads = {
                 process.environ().get("OMP_NUM_THREADS")
@@ -60,7 +70,7 @@ class Murderer(Observer):
                 if connection.status == "LISTEN"
             ]
             self.kill("raylet")
-        if len(self.killed) == 1 and self.lost and epoch.row["epoch"] > 1:
+        if len(self.killed) == 1 and self.lost and epoch > 1:
             self.kill("gcs_server")
 
     def kill(self, name):
@@ -68,12 +78,6 @@ class Murderer(Observer):
         process.kill()
         wait_until(lambda: not lives(process), 30)  # a signal takes effect when it likes
         self.killed.append(name)
-
-    def retried(self, outcome):
-        self.lost.append(outcome.evaluation)
-
-    def nodes_changed(self, nodes):
-        self.nodes.append(nodes)
 
 
 def test_its_servers_are_killed_and_the_front_is_that_of_serial(space, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import time
 import pytest
 
 import moosearch
-from moosearch.campaign.observer import Observer
+from moosearch.campaign.observer import Retried
+from moosearch.job import EpochDone, NodesChanged
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -36,24 +37,20 @@ def test_a_node_that_dies_changes_nothing(nodes, space, tmp_path, monkeypatch):
     cluster, working = nodes
     seen, lost = [], []
 
-    class Murderer(Observer):
-        def epoch_done(self, epoch):
-            if working:
+    def murder(event):
+        match event:
+            case EpochDone() if working:
                 cluster.remove_node(working.pop(), allow_graceful=False)
-
-        def retried(self, outcome):
-            lost.append(outcome.evaluation)
-            wait_for_death()
-
-        def nodes_changed(self, known):
-            seen.append([node.alive for node in known])
+            case Retried(outcome):
+                lost.append(outcome.evaluation)
+                wait_for_death()
+            case NodesChanged(known):
+                seen.append([node.alive for node in known])
 
     settings = ["campaign.budget={population: 3, generations: 1}", "candidate.training.epochs=8"]
     where = f"campaign.evaluator={{name: ray, address: '{cluster.address}'}}"
     del working[1:]  # the other one stays
-    campaign = moosearch.search(
-        space, out=tmp_path / "ray", overrides=[where, *settings], observer=Murderer()
-    )
+    campaign = moosearch.search(space, out=tmp_path / "ray", overrides=[where, *settings], observer=murder)
     assert [evaluation.failure for evaluation in lost] == ["lost"]
     assert sorted(seen[0]) == [True, True, True]
     assert sorted(seen[-1]) == [False, True, True]

@@ -10,12 +10,12 @@ import pytest
 
 import moosearch
 from moosearch.api.verbs import confirm
-from moosearch.campaign.observer import Observer
 from moosearch.errors import CampaignError
 from moosearch.evaluators import Resources, Work, ray_pool
 from moosearch.evaluators.gpu_share import Footprint
 from moosearch.evaluators.ray_pool import RayPool
 from moosearch.evaluators.ray_store import GIB
+from moosearch.job import EpochDone, NodesChanged
 
 pytestmark = pytest.mark.ray
 
@@ -109,15 +109,13 @@ def test_images_are_read_once_and_four_workers_share_two_gpus(witness, tmp_path)
     space, noted = witness
     nodes = []
 
-    class Recorder(Observer):
-        def nodes_changed(self, seen):
-            nodes.append(seen)
+    def record(event):
+        if isinstance(event, NodesChanged):
+            nodes.append(event.nodes)
 
     settings = ["campaign.budget={population: 6, generations: 1}"]
     resources = "campaign.resources={cpus: 1, gpus: 0.5, custom: {a100: 0.25}}"
-    shared = moosearch.search(
-        space, out=tmp_path / "ray", overrides=[*settings, resources], observer=Recorder()
-    )
+    shared = moosearch.search(space, out=tmp_path / "ray", overrides=[*settings, resources], observer=record)
     assert [line[1] for line in noted() if line[0] == "read"] == [str(os.getpid())]
     ran = {tuple(line[1:]) for line in noted() if line[0] == "ran"}
     assert len({pid for pid, _, _ in ran}) == 4
@@ -210,9 +208,9 @@ def test_a_confirmation_is_the_same_on_ray(cluster, space, tmp_path):
     """Several trainings of one candidate at a time, with their epochs."""
     heard = []
 
-    class Recorder(Observer):
-        def epoch_done(self, epoch):
-            heard.append((epoch.job.candidate.id, epoch.job.number))
+    def record(event):
+        if isinstance(event, EpochDone):
+            heard.append((event.job.candidate.id, event.job.number))
 
     settings = "campaign.confirmation={attacks: [fgsm], seeds: 2, images: 50}"
     moosearch.search(
@@ -226,7 +224,7 @@ def test_a_confirmation_is_the_same_on_ray(cluster, space, tmp_path):
             rules=["knee"],
             overrides=[f"campaign.evaluator={evaluator}", settings],
             anew=True,
-            observer=Recorder(),
+            observer=record,
         )
         (member,) = campaign.confirmation.members
         identity = member.estimate.candidate.id
