@@ -276,9 +276,9 @@ def test_a_wish_to_stop_is_heard(plan, tmp_path, trained, undisturbed, workers):
     folder, stop = CampaignFolder(tmp_path / "stopped"), Stop()
 
     class Wish(DieAfter):
-        def evaluated(self, evaluation):
+        def __call__(self, event):
             try:
-                super().evaluated(evaluation)
+                super().__call__(event)
             except DeathError:
                 stop.request()
 

@@ -11,15 +11,24 @@ import pytest
 
 import moosearch
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.observer import Evaluated, Finished, Interrupted, Observers
+from moosearch.campaign.observer import (
+    ConfirmationStarted,
+    Confirmed,
+    Evaluated,
+    Finished,
+    GenerationFinished,
+    Interrupted,
+    Observers,
+    Started,
+)
 from moosearch.errors import CampaignError, Stopped
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import Begun, EpochDone, Job
+from moosearch.evaluators import Begun, EpochDone, Job, Outcome
 from moosearch.registry import build
 from moosearch.run.stop import Stop
 from moosearch.trackers import TRACKERS, tracker
 from moosearch.trackers.mlflow import Mlflow, MlflowRuns
-from moosearch.trackers.tracker import Follower, followed
+from moosearch.trackers.tracker import Follower, Run, followed
 
 # MLflow's own tables, with SQLAlchemy 2.1.
 pytestmark = [pytest.mark.filterwarnings("ignore:The ``noload``"), pytest.mark.rotated(2, group="trackers")]
@@ -151,6 +160,67 @@ def test_a_further_try_goes_on_in_the_curve(tmp_path):
     board.close()
     assert scalars(tmp_path / job.candidate.id)["training/loss"] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
     assert scalars(tmp_path / f"{job.candidate.id}-training-2")["training/loss"] == [(1, 7.0)]
+
+
+class Written:
+    """What a tracker's system would have been called with."""
+
+    def __init__(self):
+        self.calls = []
+
+    def start(self, settings):
+        self.calls.append(("start", settings))
+
+    def begin(self, run, attempt, host):
+        self.calls.append(("begin", run, attempt, host))
+
+    def log(self, run, values, step):
+        self.calls.append(("log", run, values, step))
+
+    def end(self, run, evaluation, *, past=False):
+        self.calls.append(("end", run, evaluation.candidate.id, past))
+
+    def finish(self, reason):
+        self.calls.append(("finish", reason))
+
+
+def test_a_tracker_need_only_say_how_values_are_written(finished):
+    header, (first, *_) = finished.header, finished.evaluations
+    candidate, written = first.candidate, Written()
+    follower, job = Follower(written, finished.folder), Job(first.candidate, attempt=2)
+    in_confirmation = dataclasses.replace(job, number=3)
+    events = [
+        Started(header, 8, 1),
+        Begun(job, "h", 1),
+        EpochDone(job, 5, {"epoch": 4.0, "loss": 1.0}, replicate=1, replicates=2),
+        Evaluated(first),
+        GenerationFinished(2, tuple(finished.evaluations), finished.front),
+        Interrupted("as asked"),
+        ConfirmationStarted(header, 3, 0, 1),
+        Begun(in_confirmation, "h", 1),
+        EpochDone(in_confirmation, 5, {"epoch": 1.0, "loss": 1.0}),
+        Confirmed(Outcome(first, in_confirmation)),
+        Finished(),
+    ]
+    for event in events:
+        follower(event)
+    settings = {"name": "tiny", "algorithm": header.algorithm, "population": 4, "generations": 2}
+    opening = [("start", settings | {"seed": header.seed})]
+    opening += [("end", Run(e.candidate), e.candidate.id, True) for e in finished.evaluations]
+    front = {"hypervolume": finished.front.hypervolume(), "front": len(finished.front), "failed": 0}
+    assert [c for c in written.calls if c[0] == "start"] == opening[:1] * 2
+    assert sorted(map(str, written.calls[:9])) == sorted(map(str, opening))
+    assert [call for call in written.calls if call not in opening] == [
+        ("begin", Run(candidate), 2, "h"),
+        ("log", Run(candidate, training=1), {"loss": 1.0}, 4),
+        ("end", Run(candidate), candidate.id, False),
+        ("log", None, front, 2),
+        ("finish", "as asked"),
+        ("begin", Run(candidate, seed=3), 2, "h"),
+        ("log", Run(candidate, seed=3), {"loss": 1.0}, 1),
+        ("end", Run(candidate, seed=3), candidate.id, False),
+        ("finish", ""),
+    ]
 
 
 def test_a_failed_candidate_is_a_failed_run(finished, tmp_path):
