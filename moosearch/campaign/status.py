@@ -143,7 +143,7 @@ class Status:
         running: Whether a process runs it, or its confirmation.
         state: Of the search.
         ended: Why the last process ended; empty while one runs, or where it ended without a word.
-        last: When something was heard last, ISO 8601; empty where nothing was.
+        last: When the last event happened, ISO 8601; empty where none did.
         driver: Who runs it; None where nobody does.
         generation: The generation being worked on, from 1.
         generations: How many are planned.

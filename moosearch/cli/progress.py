@@ -21,7 +21,7 @@ from moosearch.campaign.observer import (
     Started,
     WarmStarted,
 )
-from moosearch.evaluation import Candidate, Evaluation
+from moosearch.evaluation import Evaluation
 from moosearch.job import Begun, EpochDone, Job, Outcome
 from moosearch.pareto import Front
 from moosearch.run.stop import Stop
@@ -78,19 +78,16 @@ class TerminalProgress:
             case GenerationStarted(number):
                 self._generation = number
             case Begun(job):
-                self._running[self._who(job.candidate, job.number)] = _attempt(job)
+                self._running[_name(job)] = _attempt(job)
             case EpochDone(job, epochs, row):
                 training = f" of training {event.replicate + 1}" if event.replicate else ""
-                who = self._who(job.candidate, job.number)
-                self._running[who] = f"{_attempt(job)} epoch {int(row['epoch'])}/{epochs}{training}"
+                self._running[_name(job)] = f"{_attempt(job)} epoch {int(row['epoch'])}/{epochs}{training}"
             case Retried(outcome):
-                evaluation, job = outcome.evaluation, outcome.job
-                who = self._who(job.candidate, job.number)
-                self._running.pop(who, None)
+                name, attempt = _name(outcome.job), outcome.job.attempt
+                self._running.pop(name, None)
                 self._retried += 1
-                self._say(
-                    f"candidate {who} is tried again, attempt {job.attempt} failed: {evaluation.reason}"
-                )
+                reason = outcome.evaluation.reason
+                self._say(f"candidate {name} is tried again, attempt {attempt} failed: {reason}")
             case Evaluated(evaluation):
                 self._running.pop(evaluation.candidate.id, None)
                 self._fresh.append(evaluation)
@@ -142,21 +139,17 @@ class TerminalProgress:
 
     def _confirm(self, outcome: Outcome) -> None:
         self._judged.append(outcome)
-        evaluation = outcome.evaluation
-        who = self._who(evaluation.candidate, outcome.number)
-        self._running.pop(who, None)
+        evaluation, name = outcome.evaluation, _name(outcome.job)
+        self._running.pop(name, None)
         left = self._pace(len(self._judged), self._total - len(self._judged))
         self._bar.update(self._confirming, advance=1, left=left)
         values = ", ".join(f"{key} {value_text(value)}" for key, value in evaluation.objectives.items())
         result = f"failed: {evaluation.reason}" if evaluation.status == "failed" else values
         if self._live is None or evaluation.status == "failed":
-            self._say(f"{who}: {result}{', ' if left else ''}{left}")
+            self._say(f"{name}: {result}{', ' if left else ''}{left}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def _who(self, candidate: Candidate, number: int) -> str:
-        return f"{candidate.id} seed {number}" if self._confirming is not None else candidate.id
 
     def _advance(self) -> None:
         self._bar.update(self._task, completed=len(self._evaluations), left=self._left())
@@ -171,7 +164,7 @@ class TerminalProgress:
         return f"{clock((time.monotonic() - self._start) / done * missing)} left"
 
     def _draw(self) -> Group | str:
-        running = "   ".join(f"{who}{how}" for who, how in self._running.items())
+        running = "   ".join(f"{name}{how}" for name, how in self._running.items())
         stopping = ["stopping: what runs is finished and stored first"] if self._stop.requested else []
         again = f"tried again {self._retried}" if self._retried else ""
         if self._confirming is not None:
@@ -196,6 +189,10 @@ class TerminalProgress:
             if len(front)
         )
         return Group(self._bar, table, best, *stopping, running)
+
+
+def _name(job: Job) -> str:
+    return f"{job.candidate.id} seed {job.number}" if job.number else job.candidate.id
 
 
 def _attempt(job: Job) -> str:

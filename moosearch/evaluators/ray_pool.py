@@ -191,7 +191,7 @@ class _Running:
     Attributes:
         job: The job.
         oom_kills: What `oom_kills` was when it was started.
-        begun: When it was heard of, by `time.monotonic`.
+        begun: When its start was received, by `time.monotonic`.
         host: Where it runs, and in which process.
         pid: The process.
     """
@@ -240,7 +240,7 @@ class _Pool:
                 yield from self._start()
                 ready, _ = ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
                 for stream in ready:
-                    yield self._hear(stream)
+                    yield self._receive(stream)
         finally:
             if self._running and not self._cluster.trouble():
                 for stream in self._running:
@@ -284,13 +284,13 @@ class _Pool:
                 continue
             self._running[self._task.remote(self._shared_work, job, shared)] = _Running(job, oom_kills())
 
-    def _hear(self, stream: Any) -> PoolEvent:
+    def _receive(self, stream: Any) -> PoolEvent:
         """Return what a stream has to say, and put it behind the others."""
         import ray
 
         running = self._running.pop(stream)
         try:
-            heard: PoolEvent = ray.get(next(stream), timeout=GET_SECONDS)
+            event: PoolEvent = ray.get(next(stream), timeout=GET_SECONDS)
         except StopIteration:
             return failure(running.job, "lost", "its worker process ended without an outcome")
         except ray.exceptions.LocalRayletDiedError as error:
@@ -301,12 +301,12 @@ class _Pool:
             return failure(running.job, "lost", _death(running))
         except ray.exceptions.RayError as error:
             return failure(running.job, _kind(error), _text(error))
-        if isinstance(heard, Outcome):
-            return heard
-        if isinstance(heard, Begun):
-            running.begun, running.host, running.pid = time.monotonic(), heard.host, heard.pid
+        if isinstance(event, Outcome):
+            return event
+        if isinstance(event, Begun):
+            running.begun, running.host, running.pid = time.monotonic(), event.host, event.pid
         self._running[stream] = running
-        return heard
+        return event
 
     def _end_overdue(self) -> Iterator[Outcome]:
         """End jobs that overrun their time and do not notice."""

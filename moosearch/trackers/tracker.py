@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from moosearch.campaign.folder import CampaignFolder
-from moosearch.campaign.header import Header
 from moosearch.campaign.log import read_events
 from moosearch.campaign.observer import (
     ConfirmationStarted,
@@ -44,7 +43,7 @@ class Runs(Protocol):
     """The runs of a campaign in a tracker's system. If a method raises, no other is called any more."""
 
     def start(self, settings: Mapping[str, Scalar]) -> None:
-        """Begin a search or a confirmation, or go on with it: ``name``, ``algorithm``, ``seed`` and so on."""
+        """Begin a search or a confirmation, or go on with it; of the campaign it gets `SETTINGS`."""
         ...
 
     def begin(self, run: Run, attempt: int, host: str) -> None:
@@ -88,6 +87,9 @@ class Tracker(Protocol):
 
 TRACKERS: Registry[Tracker] = Registry("tracker")
 
+SETTINGS = ("name", "algorithm", "population", "generations", "seed")
+"""What `Runs.start` gets of a campaign's header."""
+
 
 @contextlib.contextmanager
 def followed(tracker: Tracker, folder: CampaignFolder) -> Iterator[Observer]:
@@ -97,14 +99,12 @@ def followed(tracker: Tracker, folder: CampaignFolder) -> Iterator[Observer]:
 
 
 class Follower:
-    """An observer that writes what happens to a tracker's runs."""
+    """An observer that writes to a tracker's runs; the folder's log says what was evaluated before."""
 
     def __init__(self, runs: Runs, folder: CampaignFolder) -> None:
-        """Write to runs; the folder's log says what was evaluated before."""
         self._runs, self._folder = runs, folder
 
     def __repr__(self) -> str:
-        """Name the runs."""
         return type(self._runs).__name__
 
     def __call__(self, event: Event) -> None:
@@ -112,7 +112,7 @@ class Follower:
         runs = self._runs
         match event:
             case Started(header) | ConfirmationStarted(header):
-                runs.start(_settings(header))
+                runs.start({key: getattr(header, key) for key in SETTINGS})
                 for evaluation in _past(self._folder):
                     runs.end(Run(evaluation.candidate), evaluation, past=True)
             case Begun(job, host):
@@ -131,11 +131,6 @@ class Follower:
                 runs.finish(reason)
             case Finished():
                 runs.finish("")
-
-
-def _settings(header: Header) -> dict[str, Scalar]:
-    keys = ("name", "algorithm", "population", "generations", "seed")
-    return {key: getattr(header, key) for key in keys}
 
 
 def _past(folder: CampaignFolder) -> Iterator[Evaluation]:
