@@ -69,7 +69,7 @@ class _Counter:
         self._processes: list[tuple[str, int]] = []  # host, and number there
         for event in events:
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
-                self.hear(event["event"], event)
+                self._update(event["event"], event)
 
     def cause(self) -> str:
         """Return what ended the process before the one that asks, where it left a note on this machine."""
@@ -79,7 +79,7 @@ class _Counter:
         words = read_note(pid) if host == platform.node() else None
         return "" if words is None else words.cause
 
-    def hear(self, kind: str, event: Mapping[str, Any]) -> None:
+    def _update(self, kind: str, event: Mapping[str, Any]) -> None:
         if kind == "opened":
             for key in self._running:
                 self.deaths[key] = self.deaths.get(key, 0) + 1
