@@ -6,7 +6,9 @@ registry, so plug-ins nest without code. Leaves are validated by pydantic.
 """
 
 import dataclasses
+import difflib
 import functools
+import inspect
 import json
 import types
 import typing
@@ -57,22 +59,35 @@ class Registry(Generic[T]):
         Circle(radius=0.5)
     """
 
-    def __init__(self, kind: str, plural: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        plural: str | None = None,
+        *,
+        protocol: type = object,
+        optional: tuple[str, ...] = (),
+    ) -> None:
         """Create a registry.
 
         Args:
             kind: What the plug-ins are, in the singular, for messages.
             plural: The plural, where it is not ``kind`` + "s".
+            protocol: What a plug-in is.
+            optional: Attributes of the protocol that a plug-in may leave out; it has the protocol's then.
         """
         self.kind = kind
         self.plural = plural or f"{kind}s"
+        self.optional = {name: inspect.getattr_static(protocol, name) for name in optional}
         self._classes: dict[str, type[T]] = {}
 
     def register(self, name: str) -> Callable[[C], C]:
         """Return a class decorator that makes a frozen dataclass known as ``name``.
 
+        What the class leaves out of the optional attributes is added to it.
+
         Raises:
-            ValueError: The class is not a frozen dataclass, or the name is taken by another one.
+            ValueError: The class is not a frozen dataclass, the name is taken by another one, or an attribute
+                looks like a misspelt optional one.
         """
 
         def decorate(cls: C) -> C:
@@ -82,10 +97,25 @@ class Registry(Generic[T]):
             old = self._classes.get(name)
             if old is not None and old.__qualname__ != cls.__qualname__:
                 raise ValueError(f"{self.kind} '{name}' is registered already, by {old!r}")
+            self._complete(name, cls)
             self._classes[name] = cls
             return cls
 
         return decorate
+
+    def _complete(self, name: str, cls: type) -> None:
+        """Add the optional attributes that a class leaves out, unless it seems to misspell one of them."""
+        for part in cls.__mro__:
+            own = {*vars(part), *vars(part).get("__annotations__", {})}
+            for attribute in sorted(each for each in own if not each.startswith("_")):
+                for meant in difflib.get_close_matches(attribute, self.optional.keys() - own, 1, cutoff=0.85):
+                    raise ValueError(
+                        f"{self.kind} '{name}': {part.__name__} has `{attribute}`. Did you mean '{meant}'? "
+                        f"If not, give it `{meant}` too."
+                    )
+        known = {*dir(cls), *(field.name for field in dataclasses.fields(cls))}
+        for attribute in self.optional.keys() - known:
+            setattr(cls, attribute, self.optional[attribute])
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, sorted."""

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import pytest
 from hypothesis import given, settings
@@ -257,3 +257,60 @@ def test_a_late_field_is_written_only_where_it_is_not_its_default():
         "shape": {"name": "circle", "radius": 5.0},
     }
     assert build(Grown, {"new": "5/2"}) == Grown(new=2.5)
+
+
+class Shape(Protocol):
+    @property
+    def rounded(self) -> bool:
+        return False
+
+    corners: ClassVar[int] = 0
+
+
+def solids():
+    return Registry("solid", protocol=Shape, optional=("rounded", "corners"))
+
+
+def test_what_a_plug_in_leaves_out_it_gets_from_the_protocol():
+    @solids().register("ball")
+    @dataclass(frozen=True)
+    class Ball:
+        radius: float = 1.0
+
+    assert (Ball().rounded, Ball().corners, Ball.corners) == (False, 0, 0)
+    assert describe(Ball) == "radius: 1.0"
+    assert Ball() == Ball(1.0)
+
+
+def test_what_a_plug_in_states_stays():
+    @dataclass(frozen=True)
+    class Base:
+        corners: ClassVar[int] = 8
+
+    @solids().register("cube")
+    @dataclass(frozen=True)
+    class Cube(Base):
+        rounded: bool  # a field without a default
+
+    assert (Cube(rounded=True).rounded, Cube.corners) == (True, 8)
+
+
+@pytest.mark.parametrize("bases", [(), (Shape,), (Circle,)])
+@pytest.mark.parametrize("wrong", ["corner", "Corners", "cornres"])
+def test_a_nearly_right_name_is_refused_with_the_right_one(bases, wrong):
+    made = type("Made", bases, {wrong: 3})
+    with pytest.raises(ValueError, match=rf"solid 'made': Made has `{wrong}`. Did you mean 'corners'\?"):
+        solids().register("made")(dataclass(frozen=True)(made))
+    both = type("Made", bases, {wrong: 3, "corners": 4})
+    assert solids().register("made")(dataclass(frozen=True)(both)).corners == 4
+
+
+def test_a_nearly_right_name_of_a_field_is_refused_too():
+    @dataclass(frozen=True)
+    class Made:
+        corner: int
+
+    registry = solids()
+    with pytest.raises(ValueError, match="Did you mean 'corners'"):
+        registry.register("made")(Made)
+    assert "made" not in registry

@@ -15,7 +15,7 @@ from moosearch.errors import Place, SpecError
 from moosearch.judging.alignment import Alignment, alignment, cosines, features
 from moosearch.judging.curves import by_radius, by_steps, walks
 from moosearch.judging.gallery import Gallery, gallery, spread
-from moosearch.judging.record import share
+from moosearch.judging.record import attack_tree, share
 from moosearch.registry import Count, NonNegative, build
 from moosearch.space.files import read_value
 
@@ -81,7 +81,7 @@ def robustness(
         attack, conditions = attack_of(setup)
         chosen = radii or [attack.eps * i / 4 for i in range(9)] + [everything(attack, model.shape)]
         withstood = by_radius(model.net, images, model.tasks, attack, chosen, seed=setup.seed, progress=tell)
-        fixed = {**conditions, "curve": "eps", "steps": getattr(attack, "steps", None)}
+        fixed = {**conditions, "curve": "eps", "steps": attack_tree(attack).get("steps")}
         rows += [fixed | {"eps": eps} | _point(withstood > k) for k, eps in enumerate(chosen)]
         if isinstance(attack, Pgd) and walks(attack):
             withstood = by_steps(

@@ -25,6 +25,8 @@ class Attack(Protocol):
         norm: Norm of the ball.
         mode: The network's mode while it is attacked.
         multitask: Whether it needs auxiliary tasks.
+
+    A class may leave out ``several_labels``: `ATTACKS` adds it.
     """
 
     @property
@@ -42,6 +44,11 @@ class Attack(Protocol):
         """The network's mode while it is attacked."""
         ...
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether it attacks images with several labels each."""
+        return False
+
     multitask: ClassVar[bool]
 
     def __call__(self, net: RobustNet, x: Tensor, labels: Labels, *, generator: Generator) -> Tensor:
@@ -50,7 +57,7 @@ class Attack(Protocol):
 
 
 @runtime_checkable
-class Seeker(Attack, Protocol):
+class Seeker(Protocol):
     """An attack that can spend its effort where it still matters: what judging asks for.
 
     It is asked for some of the images only, and may leave an image alone as soon as it fools the network.
@@ -75,7 +82,7 @@ class Seeker(Attack, Protocol):
         ...
 
 
-ATTACKS: Registry[Attack] = Registry("attack")
+ATTACKS: Registry[Attack] = Registry("attack", protocol=Attack, optional=("several_labels",))
 
 
 class Found(NamedTuple):

@@ -60,7 +60,7 @@ class Bpda:
     @property
     def several_labels(self) -> bool:
         """Whether the attack attacks images with several labels."""
-        return getattr(self.attack, "several_labels", False)
+        return self.attack.several_labels
 
     def check(self, *, classes: int, shape: tuple[int, ...]) -> None:
         """Check what the attack checks."""

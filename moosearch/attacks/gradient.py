@@ -260,6 +260,11 @@ class GradientAttack:
     targeted: Literal["none", Target] = field(default="none", repr=False)
     mode: Mode = field(default="eval", repr=False)
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether it attacks images with several labels each."""
+        return False
+
     def __repr__(self) -> str:
         """Name the fields; those marked ``repr=False`` only where they are not at their default.
 

@@ -23,6 +23,7 @@ class RowSeeker:
 
     mode: ClassVar[Mode] = "eval"
     multitask: ClassVar[bool] = False
+    several_labels: ClassVar[bool] = False
 
     __repr__ = GradientAttack.__repr__
 

@@ -87,7 +87,7 @@ def check_attacks(attacks: Mapping[str, Attack], task: Task, shape: tuple[int, i
             there or is about other ones, or it knows of one label an image.
     """
     for label, attack in attacks.items():
-        if task.top > 1 and not getattr(attack, "several_labels", False):
+        if task.top > 1 and not attack.several_labels:
             raise SpecError(
                 f"attacks: {label}: it knows of one label an image, and these have {task.top}. Known for "
                 "them: fgsm and pgd, without a target, on every objective but dlr; bpda around them; noise."

@@ -102,6 +102,11 @@ class Dataset(Protocol):
         """Names of the auxiliary tasks."""
         ...
 
+    @property
+    def train_size(self) -> int:
+        """Training images, where that is known without loading them; else 0. It may be left out."""
+        return 0
+
     def __hash__(self) -> int:
         """Hash the fields: a process loads equal datasets once."""
         ...
@@ -138,7 +143,7 @@ class Dataset(Protocol):
         ...
 
 
-DATASETS: Registry[Dataset] = Registry("dataset")
+DATASETS: Registry[Dataset] = Registry("dataset", protocol=Dataset, optional=("train_size",))
 
 
 def labels_of(tasks: tuple[Task, ...], main: Tensor) -> Labels:

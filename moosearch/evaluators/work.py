@@ -271,8 +271,8 @@ def _intervals(objectives: list[Any], values: Mapping[str, float], images: int) 
 
     found = {}
     for objective in objectives:
-        if objective.kind == "fraction" and getattr(objective, "is_proportion", True):
-            measured = min(getattr(objective, "images", 0) or images, images)
+        if objective.kind == "fraction" and objective.is_proportion:
+            measured = min(objective.images or images, images)
             found[_key(objective)] = list(wilson(round(values[_key(objective)] * measured), measured))
     return found
 

@@ -100,8 +100,8 @@ def _objectives(
         if isinstance(objective, VerifiedFraction):
             entry |= {"norm": "linf", "eps": objective.eps, "time_limit": objective.time_limit}
         if objective is not None:
-            share = getattr(objective, "is_proportion", True)
-            seen = min(getattr(objective, "images", 0) or images, images)
+            share = objective.is_proportion
+            seen = min(objective.images or images, images)
             entry |= {"images": seen, "interval": list(wilson(round(kept * seen), seen)) if share else None}
         found[info.key] = entry
     return found

@@ -49,6 +49,7 @@ class Evasion:
     weights: tuple[float, ...] = (0.0, 10.0, 100.0)
     mode: ClassVar[Mode] = "eval"
     multitask: ClassVar[bool] = False
+    several_labels: ClassVar[bool] = False
 
     @property
     def options(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
 from moosearch.losses import functional
 from moosearch.losses.classification import CrossEntropy
-from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed, smooths
+from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed
 from moosearch.models.network import Outputs
 from moosearch.registry import NonNegative, Number, Positive
 
@@ -19,7 +19,7 @@ Share = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
 @LOSSES.register("loat")
 @dataclass(frozen=True)
-class Loat:
+class Loat(Loss):
     """Logit-oriented adversarial training (Yin & Ruan 2024), on top of another loss.
 
     Attributes:
@@ -49,7 +49,7 @@ class Loat:
     @property
     def smooths(self) -> bool:
         """Whether the base does; the regularizer sees labels as they are."""
-        return smooths(self.base)
+        return self.base.smooths
 
     def criterion(self, features: int) -> Criterion:
         """Build what is computed in a step."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,15 +67,26 @@ class Criterion(nn.Module):
 class Loss(Protocol):
     """A plug-in: the loss of the main task. Auxiliary tasks are added by the training step.
 
-    It may say more of itself by class variables: ``smooths``, whether labels enter by a cross-entropy that
-    can be smoothed, ``fixed``, the names of numbers that cannot change while it is trained, and
-    ``several_labels``, whether the labels may be (B, K) probabilities: those of images with several.
+    A class may leave out what has a default here: `LOSSES` adds it. A type checker finds the defaults in
+    `Stateless`, or in this protocol where a class derives from it.
+
+    Attributes:
+        fixed: Names of numbers that cannot change during training.
+        several_labels: Whether labels may be (B, K) probabilities: those of images with several.
     """
 
     @property
     def needs_clean(self) -> bool:
         """Whether it looks at the outputs on the clean images."""
         ...
+
+    @property
+    def smooths(self) -> bool:
+        """Whether labels enter by a cross-entropy that can be smoothed."""
+        return False
+
+    fixed: ClassVar[tuple[str, ...]] = ()
+    several_labels: ClassVar[bool] = False
 
     def criterion(self, features: int) -> Criterion:
         """Build what is computed in a step, once a training.
@@ -94,6 +105,10 @@ class Stateless:
     One that ``smooths`` takes a fourth argument, ``smoothing``: the share of a label that is spread over all
     classes in its cross-entropy (Szegedy et al. 2016).
     """
+
+    smooths: ClassVar[bool] = False
+    fixed: ClassVar[tuple[str, ...]] = ()
+    several_labels: ClassVar[bool] = False
 
     def terms(self, clean: Outputs | None, adversarial: Outputs, labels: Labels) -> Terms:
         """Return the loss of a batch; the arguments are those of `Criterion.forward`."""
@@ -132,9 +147,6 @@ def needed(clean: Outputs | None) -> Outputs:
     return clean
 
 
-def smooths(loss: Loss) -> bool:
-    """Whether the labels of a loss can be smoothed."""
-    return bool(getattr(loss, "smooths", False))
-
-
-LOSSES: Registry[Loss] = Registry("loss", "losses")
+LOSSES: Registry[Loss] = Registry(
+    "loss", "losses", protocol=Loss, optional=("smooths", "fixed", "several_labels")
+)

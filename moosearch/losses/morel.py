@@ -12,7 +12,7 @@ from moosearch.data.tasks import Labels
 from moosearch.errors import SpecError
 from moosearch.losses import functional
 from moosearch.losses.classification import Mart
-from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed, smooths
+from moosearch.losses.loss import LOSSES, Criterion, Loss, Terms, needed
 from moosearch.models.network import Outputs
 from moosearch.pareto.scalarization import conic_scalarization
 from moosearch.registry import Count, NonNegative, Number, Positive, late
@@ -22,7 +22,7 @@ OpenShare = Annotated[Number, pydantic.Field(gt=0, lt=1)]
 
 @LOSSES.register("morel")
 @dataclass(frozen=True)
-class Morel:
+class Morel(Loss):
     """MOREL (Hotegni & Peitz 2024): a representation loss L_1 and another loss L_2 as one number.
 
     ``L_1 = L_cosine + alpha * L_csl``. Where the paper and its published code differ, defaults follow the
@@ -91,7 +91,7 @@ class Morel:
     @property
     def smooths(self) -> bool:
         """Whether the base does; L_csl compares labels as they are."""
-        return smooths(self.base)
+        return self.base.smooths
 
     def criterion(self, features: int) -> Criterion:
         """Build what is computed in a step: the embedding space is part of it, never of the network."""

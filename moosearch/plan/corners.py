@@ -238,7 +238,7 @@ def _first(corners: Sequence[Corner], key: Callable[[Corner], Hashable]) -> list
 
 def _training_images(dataset: Dataset) -> int:
     """Return the number of training images; where the dataset does not say, its files are read."""
-    return getattr(dataset, "train_size", 0) or len(dataset.load().train)
+    return dataset.train_size or len(dataset.load().train)
 
 
 @contextlib.contextmanager

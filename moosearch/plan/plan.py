@@ -159,8 +159,9 @@ def _objectives(
             side = "below" if maximize else "above"
             here = campaign.child("reference_point").child(key)
             raise here.error(f"got {reference:g}, expected a value {side} the ideal {ideal:g}.")
-        tolerance = getattr(objective, "tolerance", 0.0)  # a plug-in of a user's own may have none
-        infos.append(ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference, tolerance))
+        infos.append(
+            ObjectiveInfo(key, objective.sense, objective.unit, ideal, reference, objective.tolerance)
+        )
     return tuple(infos), networks, tuple(datasets)
 
 
@@ -192,9 +193,9 @@ def _check_labels(spec: CandidateSpec, place: Place) -> None:
         check_attacks({ATTACKS.name_of(attack): attack}, task, spec.dataset.shape)
     except SpecError as error:
         raise place.child("attack").error(str(error)) from None
-    if task.top > 1 and not getattr(loss, "several_labels", False):
+    if task.top > 1 and not loss.several_labels:
         name = LOSSES.name_of(loss)
-        known = [each for each in LOSSES if getattr(LOSSES.get(each), "several_labels", False)]
+        known = [each for each in LOSSES if LOSSES.get(each).several_labels]
         raise place.child("loss").error(
             f"'{name}' is not for images with {task.top} labels. {nearest(name, known)}"
         )

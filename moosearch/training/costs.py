@@ -10,7 +10,7 @@ from moosearch.models import count_flops, count_parameters, peak_memory
 from moosearch.models.timing import energy_meter, measure_energy, measure_latency
 from moosearch.registry import Count, Number, Positive, late
 from moosearch.training.effort import rough_training_flops, training_flops
-from moosearch.training.objectives import OBJECTIVES, Kind, Subject, key_of
+from moosearch.training.objectives import OBJECTIVES, Kind, Objective, Subject, key_of
 
 Tolerance = Annotated[Number, pydantic.Field(ge=0, le=1)]
 
@@ -20,7 +20,7 @@ ROUGH = 16
 
 @OBJECTIVES.register("flops")
 @dataclass(frozen=True)
-class Flops:
+class Flops(Objective):
     """Floating-point operations of the deployed network for one image (a multiply-accumulate is two)."""
 
     label: str = ""
@@ -35,7 +35,7 @@ class Flops:
 
 @OBJECTIVES.register("parameters")
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Objective):
     """Trainable numbers of the deployed network."""
 
     label: str = ""
@@ -50,7 +50,7 @@ class Parameters:
 
 @OBJECTIVES.register("peak_memory")
 @dataclass(frozen=True)
-class PeakMemory:
+class PeakMemory(Objective):
     """Most bytes that the tensors of an inference of the deployed network hold at once, without parameters.
 
     Counted, and so the same on every device; a library may need more for its own ends.
@@ -73,7 +73,7 @@ class PeakMemory:
 
 @OBJECTIVES.register("training_cost")
 @dataclass(frozen=True)
-class TrainingCost:
+class TrainingCost(Objective):
     """Floating-point operations of the whole training: attack, forward, backward, loss, of all steps.
 
     Counted, and so the same on every device. Validation in between does not count, nor do repeated trainings.
@@ -94,7 +94,7 @@ class TrainingCost:
 
 @OBJECTIVES.register("latency")
 @dataclass(frozen=True)
-class Latency:
+class Latency(Objective):
     """Inference time of the deployed network, in milliseconds a batch, on the device where it was trained.
 
     A time is measured, not derived: it differs between runs, and so does a front that depends on it. It is
@@ -137,7 +137,7 @@ class Latency:
 
 @OBJECTIVES.register("energy")
 @dataclass(frozen=True)
-class Energy:
+class Energy(Objective):
     """Energy of inference of the deployed network, in millijoules an image, as an NVIDIA GPU reports it.
 
     It is measured in rounds, of which the least counts. What the GPU uses for being there is part of it, and

@@ -68,13 +68,28 @@ class Objective(Protocol):
             network, whatever its weights, ``counted`` or ``timed`` (measured on a real device), or ``spent``,
             counted too, on training it.
 
-    One that has a ``tolerance`` is compared by it, see `moosearch.evaluation.ObjectiveInfo`.
+    A class may leave out what has a default here: `OBJECTIVES` adds it.
     """
 
     @property
     def label(self) -> str:
         """The name to go by."""
         ...
+
+    @property
+    def tolerance(self) -> float:
+        """By what share values may differ and be alike, see `moosearch.evaluation.ObjectiveInfo`."""
+        return 0.0
+
+    @property
+    def images(self) -> int:
+        """The images that a fraction is of, the first ones; 0 for all."""
+        return 0
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether a fraction is a share of images, rather than a mean of several."""
+        return True
 
     sense: ClassVar[Sense]
     unit: ClassVar[str]
@@ -85,7 +100,9 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: Registry[Objective] = Registry("objective")
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective", protocol=Objective, optional=("tolerance", "images", "is_proportion")
+)
 
 
 def key_of(objective: Objective) -> str:
@@ -95,7 +112,7 @@ def key_of(objective: Objective) -> str:
 
 @OBJECTIVES.register("clean_accuracy")
 @dataclass(frozen=True)
-class CleanAccuracy:
+class CleanAccuracy(Objective):
     """Fraction of validation images classified rightly."""
 
     label: str = ""
@@ -110,7 +127,7 @@ class CleanAccuracy:
 
 @OBJECTIVES.register("robust_accuracy")
 @dataclass(frozen=True)
-class RobustAccuracy:
+class RobustAccuracy(Objective):
     """Fraction of validation images classified rightly as they are and under attack.
 
     Attributes:

@@ -219,7 +219,7 @@ def _numbers(node: Any, hint: Any, path: tuple[str, ...], *, fixed: bool = False
             yield from _numbers(element, item, (*path, str(index)))
     elif is_dataclass(node):
         cls: Any = type(node)
-        unchanging = getattr(node, "fixed", ())
+        unchanging = cls.fixed if registry_of(hint) is LOSSES else ()
         for name, sub in field_hints(cls).items():
             yield from _numbers(getattr(node, name), sub, (*path, name), fixed=name in unchanging)
 

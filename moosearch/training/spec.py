@@ -13,7 +13,6 @@ from moosearch.data.augment import Augmentation
 from moosearch.errors import SpecError
 from moosearch.losses import LOSSES, Loss
 from moosearch.losses.classification import CrossEntropy
-from moosearch.losses.loss import smooths
 from moosearch.models import ARCHITECTURES, Architecture, DefenseSpec, RobustNet, build_network
 from moosearch.registry import Count, NonNegative, Number, Positive, late
 from moosearch.training.numerics import NumericsSpec
@@ -134,7 +133,7 @@ class CandidateSpec:
             name = ATTACKS.name_of(self.training.attack)
             raise SpecError(f"the attack '{name}' needs auxiliary tasks, and dataset.auxiliary is empty.")
         loss, smoothing = self.training.loss, self.training.regularization.label_smoothing
-        if smoothing > 0 and not smooths(loss):
+        if smoothing > 0 and not loss.smooths:
             raise SpecError(
                 f"training.regularization.label_smoothing: got {smoothing:g}, but the loss "
                 f"'{LOSSES.name_of(loss)}' has no cross-entropy that can be smoothed: 0, or another loss."

@@ -7,12 +7,12 @@ import pydantic
 
 from moosearch.evaluation import Sense
 from moosearch.registry import NonNegative
-from moosearch.training.objectives import OBJECTIVES, Kind, Subject
+from moosearch.training.objectives import OBJECTIVES, Kind, Objective, Subject
 
 
 @OBJECTIVES.register("verified_fraction")
 @dataclass(frozen=True)
-class VerifiedFraction:
+class VerifiedFraction(Objective):
     """Fraction of images classified rightly in a whole l_inf ball, proved: certified accuracy.
 
     It is at most what any attack leaves of the same images. A confirmation measures it on test images.

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from moosearch.losses import LOSSES, Criterion, Loss
-from moosearch.losses.loss import smooths
 from moosearch.models.network import Outputs
 from moosearch.registry import build, field_hints, to_tree
 from moosearch.seeding import seeded_torch, torch_generator
@@ -275,7 +274,7 @@ def test_it_follows_other_numbers_and_keeps_its_parameters(loss):
     numbers = [
         name
         for name in field_hints(type(loss))
-        if isinstance(getattr(loss, name), float) and name not in getattr(loss, "fixed", ())
+        if isinstance(getattr(loss, name), float) and name not in loss.fixed
     ]
     for name in numbers:
         other = replace(loss, **{name: 0.95 * getattr(loss, name)})
@@ -290,7 +289,7 @@ def test_it_smooths_labels_where_it_says_so(loss):
     criterion, (x, x_adv, y), net = criterion_of(loss), batch(), network()
     clean, adversarial = net.outputs(x), net.outputs(x_adv)
     before = criterion(clean, adversarial, labels_of(y)).total
-    if not smooths(loss):
+    if not loss.smooths:
         pytest.skip("has no cross-entropy")
     criterion.follow(loss, smoothing=0.3)
     assert criterion(clean, adversarial, labels_of(y)).total != before
