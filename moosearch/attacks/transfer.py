@@ -15,7 +15,7 @@ from moosearch.attacks.seeker import RowSeeker
 from moosearch.data.tasks import Labels
 from moosearch.errors import ExportError, SpecError
 from moosearch.models.exported import load_exported, signature
-from moosearch.models.frozen import fast_twin
+from moosearch.models.frozen import inference_copy
 from moosearch.models.network import RobustNet
 
 
@@ -87,4 +87,4 @@ class Transfer(RowSeeker):
 @lru_cache(maxsize=4)
 def _surrogate(folder: Path, _written: int, shape: tuple[int, ...], device: torch.device) -> RobustNet:
     """Load a surrogate once for each version of it."""
-    return fast_twin(load_exported(folder).to(device), shape)
+    return inference_copy(load_exported(folder).to(device), shape)

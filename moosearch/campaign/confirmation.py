@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-ILLUSION, ROUNDING = 0.5, 0.05
-"""Robustness is an illusion where the suite leaves less than this share of what the search's own attack
+KEPT_SHARE, ROUNDING = 0.5, 0.05
+"""Robustness is overestimated where the suite leaves less than this share of what the search's own attack
 measures on the test images, and the difference is more than this."""
 
-ILLUSORY = (
+OVERESTIMATED = (
     "the search chose it for robustness that is not there: most of what its own attack measures on the test "
     "images is gone under the suite"
 )
-"""What is said of a member whose robustness is an illusion."""
+"""What is said of a member whose robustness is overestimated."""
 
-BLIND = (
+SEARCH_AGAIN = (
     "The search's own attack is blind to something in these networks. Search again with one that is not: "
     "name bpda or square among the attacks of the objective."
 )
@@ -53,14 +53,14 @@ class Standing:
         non_dominated: Whether it is so by its means.
         probability: Of being so, as `Replicates.probabilities` says; NaN where nothing is known of the noise.
         stays: Whether no other dominates it beyond noise, as `Replicates.stays` says.
-        illusory: Whether the search chose it for robustness that is not there, see `Retraining.illusory`:
-            then it does not stay, whatever its other values, and nobody is compared with it.
+        overestimated: Whether its robustness was, see `Retraining.overestimated`: then it does not stay,
+            whatever its other values, and nobody is compared with it.
     """
 
     non_dominated: bool
     probability: float
     stays: bool
-    illusory: bool = False
+    overestimated: bool = False
 
     def to_tree(self) -> dict[str, Any]:
         """Write it as plain data."""
@@ -110,7 +110,7 @@ class Retraining:
         return confirmed | self.judgment.measured()
 
     @property
-    def illusory(self) -> bool:
+    def overestimated(self) -> bool:
         """Whether the attacks that the search believed were blind: most of the robustness they see is gone.
 
         A defense that masks gradients does this (Athalye et al. 2018). Honest networks lose some points; and
@@ -124,7 +124,7 @@ class Retraining:
             return False
         before = statistics.fmean(seen[key] for key in attacked)
         after = statistics.fmean(self.objectives[key] for key in attacked)
-        return before - after > max(ROUNDING, (1 - ILLUSION) * before)
+        return before - after > max(ROUNDING, (1 - KEPT_SHARE) * before)
 
     @property
     def failed_checks(self) -> dict[str, str]:
@@ -232,9 +232,9 @@ class Member:
         return self.judgment.images
 
     @property
-    def illusory(self) -> bool:
-        """Whether its robustness is an illusion in most trainings."""
-        return 2 * sum(retraining.illusory for retraining in self.complete) > len(self.complete)
+    def overestimated(self) -> bool:
+        """Whether its robustness is overestimated in most trainings."""
+        return 2 * sum(retraining.overestimated for retraining in self.complete) > len(self.complete)
 
     @property
     def failed_checks(self) -> Counter[str]:
@@ -247,7 +247,7 @@ class Member:
         return {k: text for retraining in self.complete for k, text in retraining.failed_checks.items()}
 
     @property
-    def doubtful(self) -> bool:
+    def unreliable(self) -> bool:
         """Whether its confirmed values are not to be relied on, or do not hold the search's promise."""
         return self.standing is None or not self.standing.stays or bool(self.failed_checks)
 
@@ -363,14 +363,15 @@ def _known(value: float) -> float | None:
 def _placed(members: Sequence[Member], objectives: Sequence[ObjectiveInfo]) -> tuple[Member, ...]:
     """Say of every member that was judged where it stands.
 
-    All are compared by as many trainings as each of them has, but for those whose robustness is an illusion.
+    All are compared by as many trainings as each of them has, but for overestimated ones.
     """
     judged = [member for member in members if member.complete]
-    compared = [member for member in judged if not member.illusory]
+    compared = [member for member in judged if not member.overestimated]
     standings = iter(_standings(compared, objectives) if compared else ())
-    gone = Standing(non_dominated=False, probability=0.0, stays=False, illusory=True)
+    gone = Standing(non_dominated=False, probability=0.0, stays=False, overestimated=True)
     return tuple(
-        replace(m, standing=gone if m.illusory else next(standings)) if m.complete else m for m in members
+        replace(m, standing=gone if m.overestimated else next(standings)) if m.complete else m
+        for m in members
     )
 
 
@@ -399,6 +400,6 @@ def _row(member: Member, objectives: Sequence[ObjectiveInfo]) -> dict[str, Any]:
         row["non_dominated"] = member.standing.non_dominated
         row["probability"] = member.standing.probability
         row["stays"] = member.standing.stays
-        row["illusory"] = member.standing.illusory
+        row["overestimated"] = member.standing.overestimated
     row["failed_checks"] = " ".join(sorted(member.failed_checks))
     return row

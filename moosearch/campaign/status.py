@@ -118,8 +118,8 @@ class ConfirmationStatus:
         planned: Trainings asked for.
         failed: Trainings that failed.
         members: Members of the front that are confirmed.
-        doubtful: Those of them that failed a check for masked gradients.
-        illusory: Those whose robustness is an illusion.
+        unreliable: Those of them that failed a check for masked gradients.
+        overestimated: Those whose robustness is overestimated.
     """
 
     state: State
@@ -127,8 +127,8 @@ class ConfirmationStatus:
     planned: int
     failed: int
     members: int
-    doubtful: int
-    illusory: int
+    unreliable: int
+    overestimated: int
 
 
 @dataclass(frozen=True)
@@ -332,5 +332,5 @@ def _confirmation(confirmation: Confirmation, *, running: bool) -> ConfirmationS
         confirmation.failed,
         len(confirmation.members),
         sum(bool(member.failed_checks) for member in confirmation.members),
-        sum(member.illusory for member in confirmation.members),
+        sum(member.overestimated for member in confirmation.members),
     )

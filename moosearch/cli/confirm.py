@@ -60,8 +60,10 @@ def confirm(
         "images": images,
         "surrogate": json.dumps(surrogate) if surrogate is not None else None,
     }
-    exam = [f"campaign.confirmation.{key}={value}" for key, value in settings.items() if value is not None]
-    given = overrides(exam, evaluator, workers, ray_address)
+    settings_given = [
+        f"campaign.confirmation.{key}={value}" for key, value in settings.items() if value is not None
+    ]
+    given = overrides(settings_given, evaluator, workers, ray_address)
     with interruptible("confirm", folder=folder) as stop:
         from moosearch.api.verbs import confirm as launch
         from moosearch.cli.progress import TerminalProgress

@@ -181,11 +181,11 @@ def _ending(found: Any, most: int) -> list[str]:
 
 
 def _confirmation(found: Any) -> str:
-    gone = f"; the robustness of {found.illusory} is an illusion" if found.illusory else ""
+    gone = f"; the robustness of {found.overestimated} is overestimated" if found.overestimated else ""
     return (
         f"confirmation: {found.state}; {found.done}/{counted(found.planned, 'training')} done, "
         f"{found.failed} failed; "
-        f"{found.doubtful} of {counted(found.members, 'member')} failed a check for masked gradients{gone}"
+        f"{found.unreliable} of {counted(found.members, 'member')} failed a check for masked gradients{gone}"
     )
 
 

@@ -173,7 +173,7 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
         confirmation: What was confirmed.
         shown: Ids of the members to speak of; all if not given.
     """
-    from moosearch.campaign.confirmation import BLIND, ILLUSORY
+    from moosearch.campaign.confirmation import OVERESTIMATED, SEARCH_AGAIN
 
     lines: list[str] = []
     explanations: dict[str, str] = {}
@@ -185,9 +185,9 @@ def doubts(confirmation: Any, shown: Collection[str] | None = None) -> list[str]
             reason = member.failed[0].reason
             lines.append(f"! {member.estimate.candidate.id}: {many} failed: {reason}")
         checks = ", ".join(f"{name} ({count}x)" for name, count in member.failed_checks.items())
-        if member.illusory:
-            lines.append(f"! {member.estimate.candidate.id}: {ILLUSORY}")
-            explanations["illusion"] = BLIND
+        if member.overestimated:
+            lines.append(f"! {member.estimate.candidate.id}: {OVERESTIMATED}")
+            explanations["overestimated"] = SEARCH_AGAIN
         if checks:
             lines.append(f"! {member.estimate.candidate.id} failed {checks}")
         explanations |= member.explanations
@@ -200,8 +200,8 @@ def _spread(member: Any, key: str) -> str:
 
 
 def _verdict(member: Any) -> str:
-    if member.standing.illusory:
-        return "LEAVES: illusion !"
+    if member.standing.overestimated:
+        return "LEAVES: overestimated !"
     probability = member.standing.probability
     word = "stays" if member.standing.stays else "LEAVES"
     said = f"{word} ({probability:.2f})" if not math.isnan(probability) else "noise unknown"

@@ -2,7 +2,7 @@
 
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
 from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
-from moosearch.evaluators.task import Exam, Work
+from moosearch.evaluators.task import TestEvaluation, Work
 from moosearch.job import Begun, EpochDone, Job, Node, NodesChanged, Outcome, PoolEvent
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Begun",
     "EpochDone",
     "Evaluator",
-    "Exam",
     "Job",
     "Node",
     "NodesChanged",
@@ -18,5 +17,6 @@ __all__ = [
     "Pool",
     "PoolEvent",
     "Resources",
+    "TestEvaluation",
     "Work",
 ]

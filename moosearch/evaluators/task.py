@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Exam:
+class TestEvaluation:
     """How a network is judged; plain data, so that it travels.
 
     Attributes:
@@ -42,7 +42,7 @@ class Work:
         threads: CPU threads of a candidate. Results may depend on it, so every evaluator obeys it.
         imports: Modules that register the user's own plug-ins.
         repeats: How often a search trains and measures a candidate.
-        exam: How a confirmation judges on test images; None in a search, which never sees them.
+        test_evaluation: How a confirmation judges on test images; None in a search, which never sees them.
         limit: Seconds that a job may take, over all its attempts, looked at after epochs; 0 for no limit.
         checkpoint: Seconds of training after which the end of an epoch is sent along with its weights, so
             that the job can go on from there; 0 for every epoch.
@@ -59,7 +59,7 @@ class Work:
     threads: int = 1
     imports: tuple[str, ...] = ()
     repeats: int = 1
-    exam: Exam | None = None
+    test_evaluation: TestEvaluation | None = None
     limit: float = 0.0
     checkpoint: float = 60.0
     images: int = 0
@@ -69,7 +69,7 @@ class Work:
 
     def seed_of(self, job: Job) -> int:
         """Return the seed of a training; a confirmation shares none with the search."""
-        if self.exam is not None:
+        if self.test_evaluation is not None:
             purpose = f"confirmation {job.number}"
         else:
             purpose = f"candidate, replicate {job.number}" if job.number else "candidate"

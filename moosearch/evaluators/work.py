@@ -18,9 +18,9 @@ from moosearch.evaluation import Evaluation
 from moosearch.evaluators.allocator import keep_memory
 from moosearch.evaluators.attempt import Attempt
 from moosearch.evaluators.devices import use
-from moosearch.evaluators.exam import sit
 from moosearch.evaluators.faults import kind_of, release_memory
 from moosearch.evaluators.task import Work
+from moosearch.evaluators.test_evaluation import evaluate_on_test
 from moosearch.job import Begun, EpochDone, Job, Outcome, failure, light
 from moosearch.provenance import versions
 from moosearch.seeding import derive_seed
@@ -101,7 +101,7 @@ def _train_and_measure(
     spec: CandidateSpec = build(CandidateSpec, job.candidate.spec)
     splits = load(spec.dataset, device)
     attempt.resume(versions(), device.type)
-    measured = _search if work.exam is None else _confirm
+    measured = _search if work.test_evaluation is None else _confirm
     return (yield from measured(attempt, spec, splits, provenance))
 
 
@@ -153,11 +153,11 @@ def _confirm(
 ) -> Generator[EpochDone, None, Outcome]:
     """Train once, and judge on test images."""
     work, job = attempt.work, attempt.job
-    assert work.exam is not None
+    assert work.test_evaluation is not None
     trained = yield from _trained(attempt, 0, spec, splits, {})
-    images = splits.test.first(work.exam.images).to(splits.train.x.device)
-    confirmed, judgment = sit(
-        work.exam,
+    images = splits.test.first(work.test_evaluation.images).to(splits.train.x.device)
+    confirmed, judgment = evaluate_on_test(
+        work.test_evaluation,
         trained.net,
         images,
         spec.dataset.tasks,
@@ -213,7 +213,7 @@ def _started(attempt: Attempt, replicate: int, spec: "CandidateSpec", splits: "S
     from moosearch.training import Training
 
     work, job = attempt.work, attempt.job
-    seed = work.seed_of(Job(job.candidate, replicate) if work.exam is None else job)
+    seed = work.seed_of(Job(job.candidate, replicate) if work.test_evaluation is None else job)
 
     def fresh() -> Training:
         return Training(spec, splits.train, splits.val, seed=seed, parts=job.parts)

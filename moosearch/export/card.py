@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moosearch.campaign.confirmation import ILLUSORY
+from moosearch.campaign.confirmation import OVERESTIMATED
 from moosearch.export.files import FILE_OF_PROGRAM, INT8, NETWORK, ONNX, PROGRAM, SPEC
 from moosearch.space.files import dump
 from moosearch.text import counted, escape_markdown
@@ -288,7 +288,7 @@ both counts; it is not a transfer-only number.{none} Split, attacks and random n
 
 
 def _confirmed(confirmation: Mapping[str, Any] | None) -> str:
-    """Write what was confirmed of the recipe, and what is doubtful about it."""
+    """Write what was confirmed of the recipe, and what is unreliable about it."""
     if confirmation is None:
         return "Nothing: the recipe was not judged on test images (`moosearch confirm` does that)."
     values = _table(
@@ -335,8 +335,8 @@ of those trainings, not of the weights in this folder: mean and standard deviati
 
 def _place(standing: Mapping[str, Any]) -> str:
     """Say where a recipe stands among the confirmed."""
-    if standing.get("illusory"):
-        return f"**It does not stay on the front: {ILLUSORY}.**"
+    if standing.get("overestimated"):
+        return f"**It does not stay on the front: {OVERESTIMATED}.**"
     if standing["probability"] is None:
         return "Whether it stays on the front cannot be said: one training knows nothing of the noise."
     place = (

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from moosearch.data import Split, Task
 from moosearch.errors import ExportError
 from moosearch.export.programs import quiet
-from moosearch.judging.measure import batch_size, correct_clean, twin_of, unheard, withstood
+from moosearch.judging.measure import batch_size, copy_of, correct_clean, unheard, withstood
 from moosearch.judging.record import attack_tree, share
 from moosearch.models import RobustNet
 from moosearch.models.network import Outputs
@@ -171,7 +171,7 @@ def judge_int8(
         return _classes(int8, x) == y
 
     net.eval()
-    twin = twin_of(net, val)
+    frozen = copy_of(net, val)
     same, right = [], []
     with torch.no_grad():
         for part in val.batches(batch_size(val)):
@@ -184,7 +184,7 @@ def judge_int8(
         if isinstance(objective, RobustAccuracy):
             some, key = val.first(objective.images), key_of(objective)
             marks = {}
-            for how, attacked in (("adaptive", StraightThrough(int8, twin)), ("transferred", twin)):
+            for how, attacked in (("adaptive", StraightThrough(int8, frozen)), ("transferred", frozen)):
                 told = partial(progress or unheard, f"{key}, {how}")
                 marks[how] = torch.stack(
                     [

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moosearch.attacks import Attack, perturb
 from moosearch.data import Split, Task, labels_of
-from moosearch.judging.measure import Progress, averaged, batch_size, twin_of
+from moosearch.judging.measure import Progress, averaged, batch_size, copy_of
 from moosearch.models import RobustNet
 from moosearch.seeding import derive_seed, torch_generator
 
@@ -54,10 +54,10 @@ def features(
         progress: Is told how far it is, in images.
     """
     net.eval()
-    twin, natural, adversarial, done = twin_of(net, images), [], [], 0
+    frozen, natural, adversarial, done = copy_of(net, images), [], [], 0
     for number, batch in enumerate(images.batches(batch_size(images))):
         generator = torch_generator(derive_seed(seed, f"alignment {number}, {attack!r}"), batch.x.device)
-        x_adv = perturb(attack, twin, batch.x, labels_of(tasks, batch.y), generator=generator)
+        x_adv = perturb(attack, frozen, batch.x, labels_of(tasks, batch.y), generator=generator)
         with averaged(net):
             natural.append(net.encode(batch.x))
             adversarial.append(net.encode(x_adv))

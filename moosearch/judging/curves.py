@@ -16,7 +16,7 @@ from moosearch.attacks import Attack, seek
 from moosearch.attacks.gradient import LOSSES, Pgd, pgd_until_fooled
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import SpecError
-from moosearch.judging.measure import Progress, attack_generator, batch_size, correct_clean, twin_of
+from moosearch.judging.measure import Progress, attack_generator, batch_size, copy_of, correct_clean
 from moosearch.models import RobustNet
 
 
@@ -65,7 +65,7 @@ def by_radius(
         (N,) int64 in [0, len(radii)]: the image withstands radius number k where it is larger than k.
     """
     net.eval()
-    twin, size, counts = twin_of(net, images), batch_size(images), []
+    frozen, size, counts = copy_of(net, images), batch_size(images), []
     for number, batch in enumerate(images.batches(size)):
         labels, count = labels_of(tasks, batch.y), torch.zeros_like(batch.y)
         left = correct_clean(net, batch).nonzero().squeeze(1)
@@ -73,7 +73,7 @@ def by_radius(
             if radius > 0 and len(left):
                 each = at_radius(attack, radius)
                 generator = attack_generator(seed, number, each, batch.x.device)
-                found = seek(each, twin, batch.x, labels, rows=left, generator=generator)
+                found = seek(each, frozen, batch.x, labels, rows=left, generator=generator)
                 left = left[correct_clean(net, Split(found.x_adv, batch.y[left]))]
             count[left] += 1
             if progress is not None:
@@ -116,18 +116,18 @@ def by_steps(
     """
     net.eval()
     attack = replace(attack, steps=steps[-1], restarts=1)
-    twin, size, counts = twin_of(net, images), batch_size(images), []
+    frozen, size, counts = copy_of(net, images), batch_size(images), []
     for number, batch in enumerate(images.batches(size)):
         labels, count = labels_of(tasks, batch.y), torch.zeros_like(batch.y)
         generator = attack_generator(seed, number, attack, batch.x.device)
         start = attack.start(batch.x, generator)
-        goal = attack.goals(lambda x: (twin(x),), batch.x, labels[:1], generator)[0]
+        goal = attack.goals(lambda x: (frozen(x),), batch.x, labels[:1], generator)[0]
         left = correct_clean(net, batch).nonzero().squeeze(1)
         x_adv, walked = start[left], 0
         for until in steps:
             if len(left):
                 x_adv, _ = pgd_until_fooled(
-                    twin,
+                    frozen,
                     LOSSES[attack.objective],
                     batch.x[left],
                     batch.y[left],

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from moosearch.attacks import Attack, perturb
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import DivergedError
-from moosearch.judging.measure import attack_generator, averaged, batch_size, twin_of
+from moosearch.judging.measure import attack_generator, averaged, batch_size, copy_of
 from moosearch.judgment import wilson
 from moosearch.models import RobustNet
 
@@ -139,7 +139,7 @@ def score_under(
     it at the boundary, where detection is another matter.
 
     Args:
-        attack: The attack; it meets the network's twin.
+        attack: The attack; it meets the network's inference copy.
         net: The network, in eval mode.
         squeezers: The squeezers, on the network's device.
         images: N images, there too.
@@ -152,7 +152,7 @@ def score_under(
     Returns:
         N images again: those that were wrong as they are were left as they are.
     """
-    size, twin, done = batch or batch_size(images), twin_of(net, images), 0
+    size, frozen, done = batch or batch_size(images), copy_of(net, images), 0
     right, score, total = clean.right.clone(), clean.score.clone(), int(clean.right.sum())
     for number, part in enumerate(images.batches(size)):
         here = slice(number * size, number * size + len(part))
@@ -161,7 +161,7 @@ def score_under(
             continue
         labels = tuple(each[rows] for each in labels_of(tasks, part.y))
         generator = attack_generator(seed, number, attack, part.x.device)
-        x_adv = perturb(attack, twin, part.x[rows], labels, generator=generator)
+        x_adv = perturb(attack, frozen, part.x[rows], labels, generator=generator)
         found = score_images(net, squeezers, Split(x_adv, labels[0]), batch=size)
         right[here][rows], score[here][rows] = found.right, found.score
         done += len(rows)

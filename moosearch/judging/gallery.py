@@ -10,7 +10,7 @@ from torch import Tensor
 from moosearch.attacks import Attack, perturb, seek
 from moosearch.data import Split, Task, labels_of
 from moosearch.errors import EvaluationError
-from moosearch.judging.measure import averaged, batch_size, correct_clean, twin_of
+from moosearch.judging.measure import averaged, batch_size, copy_of, correct_clean
 from moosearch.models import RobustNet
 from moosearch.seeding import derive_seed, torch_generator
 
@@ -82,14 +82,14 @@ def gallery(
         EvaluationError: No image is classified rightly.
     """
     net.eval()
-    twin, classes = twin_of(net, images), tasks[0].size
+    frozen, classes = copy_of(net, images), tasks[0].size
     pool = next(images.batches(batch_size(images)))
     labels, x_adv = labels_of(tasks, pool.y), pool.x.clone()
     generator = torch_generator(derive_seed(seed, f"gallery, {attack!r}"), pool.x.device)
     right = correct_clean(net, pool).nonzero().squeeze(1)
     if not len(right):
         raise EvaluationError("no image is classified rightly: there is nothing to attack.")
-    x_adv[right] = seek(attack, twin, pool.x, labels, rows=right, generator=generator).x_adv
+    x_adv[right] = seek(attack, frozen, pool.x, labels, rows=right, generator=generator).x_adv
     withstood = correct_clean(net, Split(x_adv[right], pool.y[right]))
     fooled, withstood = right[~withstood], right[withstood]
     fooled = fooled[spread(pool.y[fooled], max(count // 2, count - len(withstood)), classes)]
@@ -98,7 +98,7 @@ def gallery(
     withstood = withstood[spread(pool.y[withstood], rest, classes, first=first)]
     if len(fooled):
         some = tuple(part[fooled] for part in labels)
-        end = perturb(attack, twin, pool.x[fooled], some, generator=generator)
+        end = perturb(attack, frozen, pool.x[fooled], some, generator=generator)
         led_back = correct_clean(net, Split(end, pool.y[fooled]))
         x_adv[fooled] = torch.where(led_back.view(-1, 1, 1, 1), x_adv[fooled], end)
     shown = torch.cat([fooled, withstood])

@@ -26,9 +26,9 @@ from moosearch.attacks.noise import Noise
 from moosearch.attacks.transfer import Transfer
 from moosearch.data import Split, Task, labels_of, rightly_classified
 from moosearch.data.tasks import Labels
-from moosearch.judging.measure import averaged, batch_size, twin_of
+from moosearch.judging.measure import averaged, batch_size, copy_of
 from moosearch.models import RobustNet
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
 
 IMAGES = 256
@@ -139,7 +139,7 @@ def checks(
     early cost a fraction of that.
 
     Args:
-        net: The network: attacked through its twin, as in judging, and itself asked for every answer.
+        net: The network: attacked through its inference copy, as in judging; its own answers count.
         images: Images, on the network's device; those that are right as they are are looked at.
         tasks: The dataset's tasks.
         threat: What robustness is claimed against.
@@ -151,7 +151,7 @@ def checks(
         What each check found, by name.
     """
     net.eval()
-    twin, used = twin_of(net, images), images.first(most)
+    frozen, used = copy_of(net, images), images.first(most)
     black_boxes: dict[str, Attack] = {}
     if tasks[0].top == 1:  # Square knows of one label an image
         black_boxes["black_box"] = Square(threat.eps, threat.norm, queries=QUERIES)
@@ -167,7 +167,7 @@ def checks(
         if right.any():
             labels = labels_of(tasks, batch.y[right])
             part = _Part(
-                net, twin, batch.x[right], labels, logits[right], derive_seed(seed, f"batch {number}")
+                net, frozen, batch.x[right], labels, logits[right], derive_seed(seed, f"batch {number}")
             )
             signs = _signs(part, threat, black_boxes)
             counts.update({sign: int(marks.sum()) for sign, marks in signs.items()})
@@ -180,7 +180,7 @@ class _Part:
     """A network and B images that it classifies rightly."""
 
     net: RobustNet
-    twin: FrozenTwin
+    frozen: InferenceCopy
     x: Tensor
     labels: Labels
     clean: Tensor
@@ -221,7 +221,7 @@ class _Part:
         rows, x = rows.nonzero().squeeze(1), self.x.clone()
         if len(rows):
             generator = torch_generator(derive_seed(self.seed, repr(attack)), x.device)
-            x[rows] = seek(attack, self.twin, self.x, self.labels, rows=rows, generator=generator).x_adv
+            x[rows] = seek(attack, self.frozen, self.x, self.labels, rows=rows, generator=generator).x_adv
         return self.logits(x)
 
     def fooled(self, logits: Tensor) -> Tensor:
@@ -286,7 +286,7 @@ def _gains_more(
 def _of_gradients(part: _Part, threat: Threat) -> dict[str, Tensor]:
     """Mark the images whose gradients do not say what the network does nearby."""
     x = part.x.clone().requires_grad_()
-    logits = connected(part.twin)(x)
+    logits = connected(part.frozen)(x)
     (of_entropy,) = torch.autograd.grad(cross_entropy(logits, part.y).sum(), x, retain_graph=True)
     (gradient,) = torch.autograd.grad(margin(logits, part.y).sum(), x)
     ball = BALLS[threat.norm](part.x, threat.eps)
@@ -297,8 +297,8 @@ def _of_gradients(part: _Part, threat: Threat) -> dict[str, Tensor]:
     generator = torch_generator(derive_seed(part.seed, "neighbor"), x.device)
     neighbor = ball.project(uniform_start(part.x, threat.eps, generator, norm=threat.norm))
 
-    with seen_through(part.twin):
-        (past_guard,) = torch.autograd.grad(margin(connected(part.twin)(x), part.y).sum(), x)
+    with seen_through(part.frozen):
+        (past_guard,) = torch.autograd.grad(margin(connected(part.frozen)(x), part.y).sum(), x)
     before = margin(part.clean, part.y)
 
     def ahead(along: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from moosearch.attacks import Attack, AttackWarning, seek
 from moosearch.data import Split, Task, labels_of, rightly_classified
 from moosearch.errors import DivergedError
 from moosearch.models import RobustNet
-from moosearch.models.frozen import FrozenTwin, fast_twin
+from moosearch.models.frozen import InferenceCopy, inference_copy
 from moosearch.seeding import derive_seed, torch_generator
 
 BATCH = 512
@@ -72,12 +72,12 @@ def correct_under(
         (N,) booleans.
     """
     net.eval()
-    return withstood(partial(_right, net), twin_of(net, images), images, tasks, attacks, seed=seed)
+    return withstood(partial(_right, net), copy_of(net, images), images, tasks, attacks, seed=seed)
 
 
 def withstood(
     right_of: Callable[[Tensor, Tensor], Tensor],
-    attacked: RobustNet | FrozenTwin,
+    attacked: RobustNet | InferenceCopy,
     images: Split,
     tasks: tuple[Task, ...],
     attacks: Sequence[Attack],
@@ -208,11 +208,11 @@ def judgments(
     """Judge as `judge` does, and yield what is known before the first attack and after each one."""
     size = batch or batch_size(images)
     clean = correct_clean(net, images, batch=size)
-    judgment, twin = Marks(clean), twin_of(net, images)
+    judgment, frozen = Marks(clean), copy_of(net, images)
     yield judgment
     for name, attack in attacks.items():
         told = partial(progress or unheard, name)
-        attacked = _attacked(attack, net, twin, images, tasks, clean, seed=seed, size=size, progress=told)
+        attacked = _attacked(attack, net, frozen, images, tasks, clean, seed=seed, size=size, progress=told)
         judgment = Marks(clean, {**judgment.attacked, name: attacked})
         yield judgment
 
@@ -220,7 +220,7 @@ def judgments(
 def _attacked(
     attack: Attack,
     net: RobustNet,
-    twin: FrozenTwin,
+    frozen: InferenceCopy,
     images: Split,
     tasks: tuple[Task, ...],
     clean: Tensor,
@@ -242,7 +242,7 @@ def _attacked(
         labels, y = labels_of(tasks, part.y), part.y[rows]
         generator = attack_generator(seed, number, attack, part.x.device)
         with collected(doubts):
-            found = seek(attack, twin, part.x, labels, rows=rows, generator=generator)
+            found = seek(attack, frozen, part.x, labels, rows=rows, generator=generator)
         fooled = ~_right(net, found.x_adv, y)
         robust[here][rows] = ~fooled
         # What an attack that minimizes lengths found beyond its radius counts for the length alone.
@@ -288,7 +288,7 @@ def averaged(net: RobustNet) -> Iterator[None]:
         net.draws = before
 
 
-def twin_of(net: RobustNet, images: Split) -> FrozenTwin:
+def copy_of(net: RobustNet, images: Split) -> InferenceCopy:
     """Return the network as attacks meet it: in float32, faster, `averaged`, and the same up to rounding.
 
     Whether an image fools is always asked of the network itself.
@@ -297,9 +297,9 @@ def twin_of(net: RobustNet, images: Split) -> FrozenTwin:
         net: The network.
         images: What is attacked, on the network's device.
     """
-    twin = fast_twin(net, tuple(images.x.shape[1:]))
-    twin.draws = DRAWS if net.random else twin.draws
-    return twin
+    frozen = inference_copy(net, tuple(images.x.shape[1:]))
+    frozen.draws = DRAWS if net.random else frozen.draws
+    return frozen
 
 
 def fraction(marks: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The frozen twin of a network, in which training attacks run: the same function, computed faster."""
+"""The inference copy of a network, in which training attacks run: the same function, computed faster."""
 
 import copy
 from collections import Counter
@@ -27,14 +27,14 @@ class _Cast(nn.Module):
 
 
 class _Fold(NamedTuple):
-    """A convolution of the twin, and the convolution and batch normalization that it stands for."""
+    """A convolution of the inference copy, and the convolution and batch normalization that it stands for."""
 
     target: nn.Conv2d | FirstConv
     conv: nn.Conv2d
     norm: nn.BatchNorm2d | None
 
 
-class FrozenTwin(RobustNet):
+class InferenceCopy(RobustNet):
     """A network in eval mode without parameter gradients, batch normalization folded into convolutions.
 
     It follows its source: `refresh` takes over the source's weights after an optimizer step. Its trunk can
@@ -98,8 +98,8 @@ class FrozenTwin(RobustNet):
             torch._foreach_copy_(ours, theirs)
 
 
-def fast_twin(net: RobustNet, shape: tuple[int, ...]) -> FrozenTwin:
-    """Return the twin of a network in float32, in the fastest layout that this machine computes rightly.
+def inference_copy(net: RobustNet, shape: tuple[int, ...]) -> InferenceCopy:
+    """Return the inference copy in float32, in the fastest layout that this machine computes correctly.
 
     A wrong gradient would make an attack weak, and the network look robust.
 
@@ -107,17 +107,17 @@ def fast_twin(net: RobustNet, shape: tuple[int, ...]) -> FrozenTwin:
         net: The network.
         shape: (C, H, W) of the images.
     """
-    twin = FrozenTwin(net, memory_format=torch.channels_last)
+    frozen = InferenceCopy(net, memory_format=torch.channels_last)
     device = next(net.parameters()).device
 
     def attack() -> None:
         x = torch.zeros(CHECKED_IMAGES, *shape, device=device, requires_grad=True)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            total = twin(x.contiguous(memory_format=torch.channels_last)).sum()
+            total = frozen(x.contiguous(memory_format=torch.channels_last)).sum()
             if total.requires_grad:  # a trunk of a user's own may look at nothing
                 torch.autograd.grad(total, x)
 
-    return FrozenTwin(net) if fault(attack) else twin
+    return InferenceCopy(net) if fault(attack) else frozen
 
 
 def _affine(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
@@ -147,9 +147,9 @@ def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
     A first convolution on one channel becomes a `FirstConv`. A trunk that torch.fx cannot trace is copied as
     it is.
     """
-    twin = copy.deepcopy(trunk).eval()
+    frozen = copy.deepcopy(trunk).eval()
     try:
-        graph = _Tracer().trace(twin)
+        graph = _Tracer().trace(frozen)
     except Exception:  # whatever a user's own trunk does that cannot be traced
         return copy.deepcopy(trunk), []
     calls = [node for node in graph.nodes if node.op == "call_module"]
@@ -163,14 +163,14 @@ def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
     folds = []
     for node in alone:
         name = str(node.target)
-        conv, target = trunk.get_submodule(name), twin.get_submodule(name)
+        conv, target = trunk.get_submodule(name), frozen.get_submodule(name)
         if not isinstance(conv, nn.Conv2d) or not isinstance(target, nn.Conv2d) or type(conv) not in FOLDED:
             continue
         after, norm = norms.get(node, (None, None)) if len(node.users) == 1 else (None, None)
         before = node.args[0]
         if isinstance(before, fx.Node) and before.op == "placeholder" and FirstConv.fits(conv):
             first = FirstConv(conv)
-            twin.set_submodule(name, first)
+            frozen.set_submodule(name, first)
             folds.append(_Fold(first, conv, norm))
         elif norm is not None:
             target.bias = nn.Parameter(torch.zeros_like(conv.weight[:, 0, 0, 0]))
@@ -178,7 +178,7 @@ def _folded(trunk: nn.Module) -> tuple[nn.Module, list[_Fold]]:
         if after is not None:
             after.replace_all_uses_with(node)
             graph.erase_node(after)
-    return fx.GraphModule(twin, graph), folds
+    return fx.GraphModule(frozen, graph), folds
 
 
 def _pairs(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]:

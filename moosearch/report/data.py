@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmation import ILLUSORY, Confirmation
+from moosearch.campaign.confirmation import OVERESTIMATED, Confirmation
 from moosearch.campaign.folder import CampaignFolder
 from moosearch.campaign.header import Header
 from moosearch.campaign.passwords import masked, masked_text
@@ -183,7 +183,7 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
     A member has ``id``, the search's ``estimate`` by key, ``images``, ``trainings`` and ``failed``,
     ``values`` (column -> mean and standard deviation), ``standing``, ``checks`` (those that failed: name,
     trainings, explanation), ``errors``; ``suite`` has column, label and whether it is an attack of what
-    the suite measured; ``illusory`` is what is said of those that are so. None where no
+    the suite measured; ``overestimated`` is what is said of those that are so. None where no
     confirmation was started.
     """
     found = campaign.confirmation
@@ -216,7 +216,7 @@ def confirmation(campaign: Campaign) -> dict[str, Any] | None:
         "planned": found.planned,
         "done": found.done,
         "failed": found.failed,
-        "illusory": ILLUSORY,
+        "overestimated": OVERESTIMATED,
         "keys": list(found.confirmed),
         "suite": [
             [m.column, m.label, m.kind == "attack"]

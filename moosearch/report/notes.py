@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from moosearch.campaign.campaign import Campaign
-from moosearch.campaign.confirmation import ILLUSORY, Member
+from moosearch.campaign.confirmation import OVERESTIMATED, Member
 from moosearch.campaign.status import Status
 from moosearch.errors import CampaignError, SpecError
 from moosearch.evaluation import Evaluation
@@ -20,7 +20,7 @@ from moosearch.text import alike_text, counted, escape_markdown, spread_text, va
 def candidate_notes(campaign: Campaign) -> dict[str, tuple[str, str]]:
     """Return for every candidate, by id, what it is in a word or two, and its note.
 
-    The note says why it is on the front or is not, what was confirmed of it, what is doubtful, and how to
+    The note says why it is on the front or is not, what was confirmed of it, what is unreliable, and how to
     export it; of a failed one, why it failed.
     """
     evaluations, front, confirmation = campaign.evaluations, campaign.front, campaign.confirmation
@@ -71,9 +71,9 @@ def campaign_note(campaign: Campaign, status: Status) -> str:
             "",
             f"Confirmation {confirmation.state}: {confirmation.done} of "
             f"{counted(confirmation.planned, 'training')} of "
-            f"{counted(confirmation.members, 'member')}, {confirmation.doubtful} of them fail a check "
+            f"{counted(confirmation.members, 'member')}, {confirmation.unreliable} of them fail a check "
             "for masked "
-            f"gradients, and the robustness of {confirmation.illusory} is an illusion.",
+            f"gradients, and the robustness of {confirmation.overestimated} is overestimated.",
         ]
     lines += ["", f"`moosearch front {folder}`, `moosearch report {folder}`, `moosearch confirm {folder}`"]
     return "\n".join(lines) + "\n"
@@ -153,10 +153,10 @@ def _measured(campaign: Campaign, evaluation: Evaluation, member: Member | None)
         f"{counted(len(member.complete), 'training')} with fresh seeds, "
         f"{counted(member.images, 'test image')}.",
     ]
-    if member.doubtful:
+    if member.unreliable:
         doubts = [f"{name}: {text}" for name, text in member.explanations.items()]
-        if member.illusory:
-            doubts.append(ILLUSORY)
+        if member.overestimated:
+            doubts.append(OVERESTIMATED)
         elif member.standing is None or not member.standing.stays:
             doubts.append("another member dominates it beyond noise")
         lines += ["", "**Doubts**", "", *(f"- {escape_markdown(doubt)}" for doubt in doubts)]

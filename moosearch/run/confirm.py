@@ -98,7 +98,7 @@ def confirm(
         missing = [job for job in jobs if not _is_done(folder, job)]
         try:
             if missing:
-                work = dataclasses.replace(plan.work, exam=plan.exam, images=images)
+                work = dataclasses.replace(plan.work, test_evaluation=plan.test_evaluation, images=images)
                 _work(plan, work, folder, log, missing, len(jobs) - len(missing), observer, stop or Stop())
         finally:
             campaign = Campaign(folder.root)

@@ -15,7 +15,7 @@ from moosearch.data import Split, labels_of, rightly_classified
 from moosearch.errors import DivergedError
 from moosearch.judging.measure import correct_clean, correct_under, fraction
 from moosearch.models import RobustNet
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.kernels import CHECKED_IMAGES, fault
 from moosearch.models.parts import Still
 from moosearch.seeding import derive_seed, seeded_torch, torch_generator
@@ -123,8 +123,8 @@ class Trainer:
         if training.numerics.compile and parts == 1:
             torch.compiler.reset()  # what earlier candidates of this process compiled counts against a limit
             self.net.trunk.compile()
-            if self.twin is not None:
-                self.twin.trunk.compile()
+            if self.frozen is not None:
+                self.frozen.trunk.compile()
         self.noise = torch_generator(derive_seed(seed, "attack"), self.device)
         self.variation = torch_generator(derive_seed(seed, "augmentation"), self.device)
         self.optimizer = make_optimizer((self.net, self.criterion), training.optimizer)
@@ -139,8 +139,8 @@ class Trainer:
         """Take a precision and a layout, and copy the network to where it is attacked."""
         self.numerics = numerics
         self.net.to(memory_format=numerics.memory_format)
-        self.twin = (
-            FrozenTwin(self.net, dtype=numerics.dtype, memory_format=numerics.memory_format)
+        self.frozen = (
+            InferenceCopy(self.net, dtype=numerics.dtype, memory_format=numerics.memory_format)
             if attacked
             else None
         )
@@ -169,8 +169,8 @@ class Trainer:
             with self.numerics.autocast():
                 features = trunk(x)
             _differentiate(features.sum(), inputs)
-            if self.twin is not None:
-                _differentiate(self.twin.trunk(x).sum(), [x])
+            if self.frozen is not None:
+                _differentiate(self.frozen.trunk(x).sum(), [x])
             if self.penalties:
                 with differentiated_twice():
                     slopes = _differentiate(trunk(x).sum(), [x], create_graph=True)
@@ -199,13 +199,13 @@ class Trainer:
     def perturb(self, x: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
         """Perturb (B, C, H, W) training images."""
         attack = self.now.training.attack
-        if self.twin is None:
+        if self.frozen is None:
             with self.numerics.autocast():
                 return perturb(attack, self.net, x, labels, generator=self.noise)
         if attack.eps == 0:  # a schedule has not opened the ball yet
             return x
-        self.twin.refresh()
-        return perturb(attack, self.twin, x, labels, generator=self.noise)
+        self.frozen.refresh()
+        return perturb(attack, self.frozen, x, labels, generator=self.noise)
 
     def penalize(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Add the gradients of the penalties, before those of the loss: so their graphs need not fit at once.
@@ -291,7 +291,7 @@ class Trainer:
         return Epoch(number, self.training.epochs, lr, mean, accuracy, means, scheduled=scheduled)
 
     def state(self) -> Tree:
-        """Return all that the next steps depend on; the twin follows the network."""
+        """Return all that the next steps depend on; the inference copy follows the network."""
         return {
             **{name: module.state_dict() for name, module in self._modules().items()},
             "optimizer": self.optimizer.state_dict(),

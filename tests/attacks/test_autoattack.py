@@ -9,7 +9,7 @@ from moosearch.attacks import AttackWarning, perturb, seek
 from moosearch.attacks.autoattack import Apgd, AutoAttack, Fab, Square
 from moosearch.errors import SpecError
 from moosearch.models import RobustNet
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.seeding import torch_generator
 
 
@@ -45,7 +45,7 @@ def reference(net, images, *, eps, norm, steps, queries):
 @pytest.mark.rotated(2)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.13), ("l2", 0.8)])
 def test_agrees_with_the_reference_on_the_same_images(victim, norm, eps):
-    net, images = FrozenTwin(victim.net), victim.images.first(100)
+    net, images = InferenceCopy(victim.net), victim.images.first(100)
     expected = reference(net, images, eps=eps, norm={"linf": "Linf", "l2": "L2"}[norm], steps=10, queries=30)
     attack = AutoAttack(eps=eps, norm=norm, steps=10, queries=30)
     robust = right(net, attacked(attack, net, images.x, images.y).x_adv, images.y)

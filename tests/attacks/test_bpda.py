@@ -15,7 +15,7 @@ from moosearch.attacks.gradient import Fgsm, Pgd
 from moosearch.attacks.multitask import Mta
 from moosearch.data import Task
 from moosearch.errors import SpecError
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.seeding import torch_generator
 from moosearch.training.objectives import RobustAccuracy
 
@@ -59,9 +59,9 @@ def test_on_a_network_without_input_layers_it_is_its_attack(victim, nested):
 
 
 @pytest.mark.parametrize("as_twin", [False, True])
-def test_it_sees_through_layers_that_blind_its_attack(masked, as_twin):
+def test_it_sees_through_layers_that_blind_its_attack(masked, as_copy):
     net, images = masked.net, masked.images
-    net = FrozenTwin(net) if as_twin else net
+    net = InferenceCopy(net) if as_copy else net
     assert robust(PGD, net, images) > 0.9
     broken = robust(Bpda(PGD), net, images)
     net.guard = nn.Sequential()

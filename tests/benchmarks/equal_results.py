@@ -2,7 +2,7 @@
 
     python tests/benchmarks/equal_results.py --mnist mnist.npz --cifar cifar10.npz
 
-``plain`` attacks the network itself in float32 and the usual memory layout; ``fp32`` its frozen twin in
+``plain`` attacks the network itself in float32 and the usual memory layout; ``fp32`` its inference copy in
 channels_last; ``bf16`` is that in bfloat16, which is what ``precision: auto`` chooses on a machine with
 instructions for it. Accuracies are measured in float32 on validation images, by PGD-20 on the margin.
 """
@@ -66,7 +66,7 @@ def settings(mnist: Path | None, cifar: Path | None) -> dict[str, tuple[Candidat
 
 
 class _Itself:
-    """Stands in for the frozen twin: the network itself is attacked."""
+    """Stands in for the frozen inference copy: the network itself is attacked."""
 
     def __new__(cls, net, **_):
         net.refresh = lambda: None
@@ -80,7 +80,7 @@ def run(name: str, candidate: CandidateSpec, judge: Pgd, numerics: str, seed: in
     splits = candidate.dataset.load()
     start = time.process_time()
     if numerics == "plain":
-        with mock.patch("moosearch.training.train.FrozenTwin", _Itself):
+        with mock.patch("moosearch.training.train.InferenceCopy", _Itself):
             net = train(candidate, splits.train, seed=seed).net
     else:
         net = train(candidate, splits.train, seed=seed).net

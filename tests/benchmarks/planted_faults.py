@@ -90,7 +90,7 @@ FAULTS = {
     ),
     "training": Fault(
         "training/train.py",
-        "        self.twin.refresh()\n",
+        "        self.frozen.refresh()\n",
         "",
         "training attacks the network as it was before the first step",
         "tests/training/test_train.py",

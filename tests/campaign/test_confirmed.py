@@ -101,7 +101,7 @@ def test_a_member_that_is_dominated_beyond_noise_leaves(campaign):
     assert not leaving.standing.stays
     assert not leaving.standing.non_dominated
     assert leaving.standing.probability == 0
-    assert leaving.doubtful
+    assert leaving.unreliable
     assert staying.standing.stays
     assert staying.standing.non_dominated
     cells = " ".join(front_table(campaign).columns[0].cells)
@@ -128,7 +128,7 @@ def test_a_failed_check_marks_the_member_everywhere(campaign):
     marked = [m.estimate.candidate.id for m in found.members if m.failed_checks]
     assert marked == [campaign.front.members[-1].candidate.id]
     member = found.member(marked[0])
-    assert member.doubtful
+    assert member.unreliable
     assert member.failed_checks == {"too_flat": 1}
     assert doubts(found) == [f"! {marked[0]} failed too_flat (1x)", "too_flat: Nothing moves."]
     cells = list(front_table(campaign).columns[0].cells)
@@ -149,18 +149,18 @@ def test_robustness_that_the_suite_does_not_find_leaves_the_front(campaign):
     campaign = moosearch.Campaign(root)
     found = campaign.confirmation
     gone, stays = found.member(masking).standing, found.member(honest).standing
-    assert gone.illusory
+    assert gone.overestimated
     assert not gone.stays, "though it has the highest clean accuracy"
     assert not gone.non_dominated
     assert gone.probability == 0
-    assert not stays.illusory, "an honest network loses a third at most here"
+    assert not stays.overestimated, "an honest network loses a third at most here"
     cells = " ".join(front_table(campaign).columns[0].cells)
-    assert "LEAVES: illusion" in cells
+    assert "LEAVES: overestimated" in cells
     assert any("robustness that is not there" in line for line in doubts(found))
     assert sum("bpda or square" in line for line in doubts(found)) == 1, "what to do about it"
-    assert "the robustness of 1 is an illusion" in _confirmation(read_status(campaign).confirmation)
-    assert "robustness that is not there" in confirmation(campaign)["illusory"]
-    assert found.to_frame().set_index("id").loc[masking, "illusory"]
+    assert "the robustness of 1 is overestimated" in _confirmation(read_status(campaign).confirmation)
+    assert "robustness that is not there" in confirmation(campaign)["overestimated"]
+    assert found.to_frame().set_index("id").loc[masking, "overestimated"]
     assert "**It does not stay on the front" in _place(gone.to_tree())
 
 
@@ -173,20 +173,20 @@ def test_an_illusory_member_drives_nobody_off(campaign):
         for identity in others:
             write(root, identity, number, clean=0.6 + noise, robust=0.3 + noise)
     found = moosearch.Campaign(root).confirmation
-    assert found.member(cheapest).standing.illusory
+    assert found.member(cheapest).standing.overestimated
     assert any(found.member(identity).standing.stays for identity in others)
 
 
-@pytest.mark.parametrize(("seen", "illusory"), [(0.04, False), (0.06, True)])
-def test_a_few_points_are_no_illusion(campaign, seen, illusory):
+@pytest.mark.parametrize(("seen", "overestimated"), [(0.04, False), (0.06, True)])
+def test_a_few_points_are_no_illusion(campaign, seen, overestimated):
     root, identity = campaign.folder.root, campaign.front.members[0].candidate.id
     for number in (1, 2, 3):
         write(root, identity, number, clean=0.9, robust=0.0, seen=seen)
-    assert moosearch.Campaign(root).confirmation.member(identity).standing.illusory == illusory
+    assert moosearch.Campaign(root).confirmation.member(identity).standing.overestimated == overestimated
 
 
-@pytest.mark.parametrize(("seen", "left", "illusory"), [(0.5, 0.45, False), (0.8, 0.05, True)])
-def test_a_weak_attack_in_a_ball_too_large_for_anybody_makes_no_illusion(campaign, seen, left, illusory):
+@pytest.mark.parametrize(("seen", "left", "overestimated"), [(0.5, 0.45, False), (0.8, 0.05, True)])
+def test_a_weak_attack_in_a_ball_too_large_for_anybody_makes_no_illusion(campaign, seen, left, overestimated):
     """FGSM at eps 0.1 on honest CIFAR networks: nearly all that it leaves is gone under the suite."""
     root, identity = campaign.folder.root, campaign.front.members[0].candidate.id
     for number in (1, 2, 3):
@@ -195,7 +195,7 @@ def test_a_weak_attack_in_a_ball_too_large_for_anybody_makes_no_illusion(campaig
         record = json.loads(path.read_text())
         record["judgment"]["as_searched"]["weak"], record["objectives"]["weak"] = 0.1, 0.01
         path.write_text(json.dumps(record))
-    assert moosearch.Campaign(root).confirmation.member(identity).standing.illusory == illusory
+    assert moosearch.Campaign(root).confirmation.member(identity).standing.overestimated == overestimated
 
 
 @pytest.mark.usefixtures("without_programs")
@@ -223,8 +223,8 @@ def test_the_front_is_drawn_twice(campaign):
     for expected in (estimates, means):
         assert any(o.shape == (count, 2) and np.allclose(o, expected) for o in offsets)
     crossed = [o for o in offsets if o.shape == (1, 2) and np.allclose(o[0], means[-1])]
-    doubtful = sum(m.doubtful for m in found.members)
-    assert len(crossed) == 1 or doubtful > 1
+    unreliable = sum(m.unreliable for m in found.members)
+    assert len(crossed) == 1 or unreliable > 1
     low, high = axes.get_xlim()
     assert low <= 0.8 < 0.9 <= high, "bars are inside"
 

@@ -216,11 +216,11 @@ def test_interruption_keeps_what_was_finished(cli, campaign, tmp_path, monkeypat
 def test_doubts_of_an_attack_are_told(cli, campaign, monkeypatch):
     real = Fgsm.seek
 
-    def doubtful(self, *args, **kwargs):
+    def unreliable(self, *args, **kwargs):
         warnings.warn("something is odd.", AttackWarning, stacklevel=1)
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(Fgsm, "seek", doubtful)
+    monkeypatch.setattr(Fgsm, "seek", unreliable)
     arguments = ("evaluate", campaign, *QUICK, "--batch", 20)
     code, out, _ = cli(*arguments)
     assert code == 0

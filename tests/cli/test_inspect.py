@@ -182,11 +182,11 @@ def test_doubts_are_said_of_those_that_are_shown(folder):
         for member in confirmation.members[:2]
     )
     first, second = (member.estimate.candidate.id for member in members)
-    doubtful = replace(confirmation, members=members)
+    unreliable = replace(confirmation, members=members)
     meaning = "warned: too weak"
-    assert doubts(doubtful) == [f"! {first} failed warned (1x)", f"! {second} failed warned (1x)", meaning]
-    assert doubts(doubtful, {second, "other"}) == [f"! {second} failed warned (1x)", meaning]
-    assert doubts(doubtful, set()) == []
+    assert doubts(unreliable) == [f"! {first} failed warned (1x)", f"! {second} failed warned (1x)", meaning]
+    assert doubts(unreliable, {second, "other"}) == [f"! {second} failed warned (1x)", meaning]
+    assert doubts(unreliable, set()) == []
 
 
 def test_of_many_genes_the_terminal_shows_the_options(cli, folder, front, monkeypatch):

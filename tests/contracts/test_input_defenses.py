@@ -12,7 +12,7 @@ from moosearch.data.tasks import Task
 from moosearch.export.programs import write_programs
 from moosearch.models import INPUT_DEFENSES, DefenseSpec, build_network, count_flops, count_parameters
 from moosearch.models.defenses.defense import DefenseLayer, InputDefense
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build, describe, to_tree
 from moosearch.seeding import seeded_torch, torch_generator
@@ -163,23 +163,23 @@ def test_copies_and_states_are_the_same_layer(defense, layer):
     other = layer_of(defense, SHAPE)
     other.load_state_dict(layer.state_dict())
     x = images(3)
-    for twin in (copy.deepcopy(layer), other.eval()):
-        assert torch.equal(call(twin, x), call(layer, x))
+    for frozen in (copy.deepcopy(layer), other.eval()):
+        assert torch.equal(call(frozen, x), call(layer, x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_twin_is_the_network_and_follows_it(net, dtype):
     tolerance = {torch.float32: 1e-4, torch.bfloat16: 0.1}[dtype]
-    twin, x = FrozenTwin(net, dtype=dtype, memory_format=torch.channels_last), images(4)
+    frozen, x = InferenceCopy(net, dtype=dtype, memory_format=torch.channels_last), images(4)
     for _ in range(2):
         expected = call(net, x)
         limit = tolerance * (1 + expected.abs().max())
-        assert (call(twin, x) - expected).abs().max() < limit
+        assert (call(frozen, x) - expected).abs().max() < limit
         varied(net, by=0.3)
         for name, buffer in net.guard.named_buffers():
             buffer.add_(1 if "bits" in name else 0.1)
-        assert (call(twin, x) - call(net, x)).abs().max() > limit
-        twin.refresh()
+        assert (call(frozen, x) - call(net, x)).abs().max() > limit
+        frozen.refresh()
 
 
 @pytest.mark.rotated(3)

@@ -12,7 +12,7 @@ from moosearch.data import Split, Splits
 from moosearch.data.digits import Digits
 from moosearch.data.images import resized
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import EpochDone, Exam, Job, Outcome, Work, attempt, work
+from moosearch.evaluators import EpochDone, Job, Outcome, TestEvaluation, Work, attempt, work
 from moosearch.evaluators.faults import Retries, again
 from moosearch.evaluators.work import evaluate
 from moosearch.training import Training
@@ -119,17 +119,23 @@ def test_a_job_of_several_trainings_goes_on_in_any_of_them(images):
 
 
 def test_a_confirmation_goes_on_too(images, monkeypatch):
-    def sit(exam, net, x, tasks, shape, objectives, *, seed):
+    def evaluate_on_test(test_evaluation, net, x, tasks, shape, objectives, *, seed):
         return {"clean_accuracy": 0.5}, {"logits": net(x.x).tolist()}
 
-    monkeypatch.setattr(work, "sit", sit)
-    exam = Exam((), ())
+    monkeypatch.setattr(work, "evaluate_on_test", evaluate_on_test)
+    test_evaluation = TestEvaluation((), ())
     job = Job(candidate(), number=2)
-    epochs, outcome = run(job, images, exam=exam)
-    left, late = run(dataclasses.replace(job, checkpoint=epochs[1].checkpoint), images, exam=exam)
+    epochs, outcome = run(job, images, test_evaluation=test_evaluation)
+    left, late = run(
+        dataclasses.replace(job, checkpoint=epochs[1].checkpoint), images, test_evaluation=test_evaluation
+    )
     assert [e.number for e in left] == [2]
     assert result(late) == result(outcome)
-    other, _ = run(dataclasses.replace(job, number=1, checkpoint=epochs[1].checkpoint), images, exam=exam)
+    other, _ = run(
+        dataclasses.replace(job, number=1, checkpoint=epochs[1].checkpoint),
+        images,
+        test_evaluation=test_evaluation,
+    )
     assert len(other) == 3
 
 
@@ -148,7 +154,7 @@ def test_a_checkpoint_of_somebody_else_or_damaged_is_no_checkpoint():
     assert not found(Job(candidate(epochs=4)), data)
     assert not found(job, data, seed=4)
     assert not found(job, data, metrics=())
-    assert not found(job, data, exam=Exam((), ()))
+    assert not found(job, data, test_evaluation=TestEvaluation((), ()))
     assert not found(job, data, versions={"moosearch": "1", "torch": "3"})
     assert not found(job, data, versions={"moosearch": "2", "torch": "2"})
     assert not found(job, data, device="cuda")

@@ -166,7 +166,7 @@ def test_a_random_network_is_judged_by_its_mean_and_is_found_out(trained, digits
         assert torch.equal(attacked.robust, again.attacked[name].robust)
         assert torch.equal(attacked.distance.nan_to_num(), again.attacked[name].distance.nan_to_num())
     assert net.draws == 1
-    assert measure.twin_of(net, images).draws == 4
+    assert measure.copy_of(net, images).draws == 4
     assert "random_output" in failed(net, images)
     with measure.averaged(net), torch.no_grad():
         clean = net(next(images.batches(40)).x).argmax(dim=1) == images.y

@@ -12,7 +12,7 @@ from moosearch.errors import SpecError
 from moosearch.export.programs import write_programs
 from moosearch.models import ARCHITECTURES, Architecture, build_network
 from moosearch.models.activation import SHARP, Activation, SmoothRelu, activate
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.lenet import LeNet
 from moosearch.models.parts import APART
 from moosearch.models.resnet import SmallResNet
@@ -103,7 +103,7 @@ def test_smooth_relu_survives_the_twin_and_every_program(tmp_path):
     architecture = SmallCnn(width=2, depth=1, activation="smooth_relu", sharpness=4.0)
     net = build_network(architecture, (1, 8, 8), (Task.main("abcd"),), seed=0).eval()
     x = torch.rand(5, 1, 8, 8, generator=torch_generator(0))
-    torch.testing.assert_close(FrozenTwin(net)(x), net(x))
+    torch.testing.assert_close(InferenceCopy(net)(x), net(x))
     save_file(net.deployed().state_dict(), tmp_path / "weights.safetensors")
     programs = write_programs(net.deployed(), x, tuple("abcd"), tmp_path)
     assert set(programs.parity) == {"onnx", "torch_export", "network"}

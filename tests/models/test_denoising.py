@@ -22,7 +22,7 @@ from moosearch.models.cost import count_flops, count_parameters
 from moosearch.models.defenses.defense import Denoiser
 from moosearch.models.defenses.denoising import DenoisingBlock, NonLocal
 from moosearch.models.defenses.filters import bilateral, local_mean, local_median, non_local_means
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import SmallResNet
 from moosearch.registry import build, to_tree
@@ -306,15 +306,18 @@ def test_images_do_not_mix_in_eval_mode(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_twin_is_the_same_function_and_follows(name, network_name):
     net, (x, y) = network(network_name, name, strength=0.6), batch(network_name)
-    twin, low = FrozenTwin(net), FrozenTwin(net, dtype=torch.bfloat16, memory_format=torch.channels_last)
-    torch.testing.assert_close(twin(x), net.eval()(x), atol=1e-5, rtol=1e-5)
+    frozen, low = (
+        InferenceCopy(net),
+        InferenceCopy(net, dtype=torch.bfloat16, memory_format=torch.channels_last),
+    )
+    torch.testing.assert_close(frozen(x), net.eval()(x), atol=1e-5, rtol=1e-5)
     assert (low(x) - net(x)).abs().max() < 0.02 * net(x).abs().max()
     gradients = []
-    for each in (net, twin):
+    for each in (net, frozen):
         images = x.clone().requires_grad_()
         gradients += torch.autograd.grad(F.cross_entropy(each(images), y), images)
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
-    before = twin(x)
+    before = frozen(x)
     net.train()(x)
     with torch.no_grad():
         for block in net.trunk:
@@ -322,9 +325,9 @@ def test_twin_is_the_same_function_and_follows(name, network_name):
                 block.strength.fill_(3.0)
                 for parameter in block.parameters():
                     parameter.add_(0.1)
-    twin.refresh()
-    assert not torch.allclose(twin(x), before, atol=1e-3)
-    torch.testing.assert_close(twin(x), net.eval()(x), atol=1e-5, rtol=1e-5)
+    frozen.refresh()
+    assert not torch.allclose(frozen(x), before, atol=1e-3)
+    torch.testing.assert_close(frozen(x), net.eval()(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.rotated(3)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from moosearch.data.tasks import Task
-from moosearch.models import ARCHITECTURES, RobustNet, build_network, frozen
+from moosearch.models import ARCHITECTURES, RobustNet, build_network
 from moosearch.models.first_layer import FirstConv
-from moosearch.models.frozen import FrozenTwin, fast_twin
+from moosearch.models.frozen import InferenceCopy, inference_copy
 from moosearch.models.lenet import LeNet
 from moosearch.models.resnet import SmallResNet
 from moosearch.registry import build
@@ -51,57 +51,57 @@ def type_hint():
 def test_twin_is_the_same_function_as_the_network_in_eval_mode(architecture):
     torch.manual_seed(0)
     net = trained(architecture)
-    twin, x = FrozenTwin(net), torch.rand(3, *SHAPE)
+    frozen, x = InferenceCopy(net), torch.rand(3, *SHAPE)
     net.eval()
-    ours, theirs = twin.outputs(x), net.outputs(x)
+    ours, theirs = frozen.outputs(x), net.outputs(x)
     torch.testing.assert_close(ours.features, theirs.features, atol=1e-3, rtol=1e-3)
     for task in range(2):
         torch.testing.assert_close(ours.logits[task], theirs.logits[task], atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(twin(x), net(x), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(frozen(x), net(x), atol=1e-3, rtol=1e-3)
 
 
 def test_bfloat16_twin_gives_float32_logits_near_the_network(architecture):
     torch.manual_seed(0)
     net = trained(architecture).eval()
-    twin = FrozenTwin(net, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    frozen = InferenceCopy(net, dtype=torch.bfloat16, memory_format=torch.channels_last)
     x = torch.rand(3, *SHAPE)
-    assert twin(x).dtype == twin.encode(x).dtype == torch.float32
-    assert (twin(x) - net(x)).abs().max() < 0.1 * (1 + net(x).abs().max())
+    assert frozen(x).dtype == frozen.encode(x).dtype == torch.float32
+    assert (frozen(x) - net(x)).abs().max() < 0.1 * (1 + net(x).abs().max())
 
 
 def test_batch_normalization_after_convolutions_is_folded_away():
-    twin = FrozenTwin(trained(SmallResNet(width=4, depth=2)))
-    called = [node.target for node in twin.trunk.graph.nodes if node.op == "call_module"]
-    assert not any(isinstance(twin.trunk.get_submodule(name), nn.BatchNorm2d) for name in called)
+    frozen = InferenceCopy(trained(SmallResNet(width=4, depth=2)))
+    called = [node.target for node in frozen.trunk.graph.nodes if node.op == "call_module"]
+    assert not any(isinstance(frozen.trunk.get_submodule(name), nn.BatchNorm2d) for name in called)
 
 
 def test_refresh_follows_weights_and_statistics():
     torch.manual_seed(0)
     net = trained(SmallResNet(width=4, depth=1))
-    twin, x = FrozenTwin(net), torch.rand(8, *SHAPE)
-    before = twin(x)
+    frozen, x = InferenceCopy(net), torch.rand(8, *SHAPE)
+    before = frozen(x)
     net.train()
     net.outputs(x).logits[0].square().sum().backward()
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.grad is not None:
                 parameter.sub_(1e-3 * parameter.grad)
-    torch.testing.assert_close(twin(x), before)
-    twin.refresh()
-    torch.testing.assert_close(twin(x), net.eval()(x), atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(twin(x), before, atol=1e-3)
+    torch.testing.assert_close(frozen(x), before)
+    frozen.refresh()
+    torch.testing.assert_close(frozen(x), net.eval()(x), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(frozen(x), before, atol=1e-3)
 
 
 def test_twin_leaves_its_source_alone_and_has_no_gradients_of_parameters():
     net = trained(SmallResNet(width=4, depth=1)).train()
     state = copy.deepcopy(net.state_dict())
-    twin, x = FrozenTwin(net), torch.rand(2, *SHAPE, requires_grad=True)
-    twin(x).sum().backward()
+    frozen, x = InferenceCopy(net), torch.rand(2, *SHAPE, requires_grad=True)
+    frozen(x).sum().backward()
     assert x.grad.abs().sum() > 0
     assert net.training
-    assert not twin.training
+    assert not frozen.training
     assert all(p.grad is None for p in net.parameters())
-    assert not any(p.requires_grad for p in twin.parameters())
+    assert not any(p.requires_grad for p in frozen.parameters())
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
 
 
@@ -119,8 +119,8 @@ class Untraceable(nn.Module):
 def test_trunk_that_cannot_be_traced_is_copied_as_it_is():
     net = RobustNet(Untraceable(), 3 * 16, 3, [3])
     net.trunk.norm.running_mean.fill_(0.5)
-    twin, x = FrozenTwin(net), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(twin(x), net.eval()(x))
+    frozen, x = InferenceCopy(net), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(frozen(x), net.eval()(x))
 
 
 class OnBuffer(nn.Module):
@@ -153,15 +153,15 @@ def test_trunks_of_users_are_followed_exactly(trunk):
     torch.manual_seed(0)
     net = RobustNet(trunk(), 4 * 16, 3, [3]).train()
     names = set(dict(net.trunk.named_buffers()))
-    twin, x = FrozenTwin(net), torch.rand(2, 3, 4, 4)
+    frozen, x = InferenceCopy(net), torch.rand(2, 3, 4, 4)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3)
         for name, buffer in net.trunk.named_buffers():
             if "num_batches" not in name:
                 buffer.add_(0.5)
-    twin.refresh()
-    torch.testing.assert_close(twin(x), net.eval()(x))
+    frozen.refresh()
+    torch.testing.assert_close(frozen(x), net.eval()(x))
     assert set(dict(net.trunk.named_buffers())) == names
 
 
@@ -177,8 +177,8 @@ def test_convolution_used_elsewhere_too_is_not_folded():
 
     net = RobustNet(Shared(), 3 * 16, 3, [3])
     net.trunk.norm.running_var.fill_(4.0)
-    twin, x = FrozenTwin(net), torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(twin(x), net.eval()(x))
+    frozen, x = InferenceCopy(net), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(frozen(x), net.eval()(x))
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
@@ -201,12 +201,12 @@ def test_first_convolution_has_the_gradient_of_a_convolution(kernel, side):
 def test_first_convolution_of_one_channel_is_replaced_and_followed():
     torch.manual_seed(0)
     net = trained(LeNet(width=1 / 16), (1, 28, 28)).eval()
-    twin, x = FrozenTwin(net), torch.rand(2, 1, 28, 28, requires_grad=True)
-    assert any(isinstance(module, FirstConv) for module in twin.modules())
+    frozen, x = InferenceCopy(net), torch.rand(2, 1, 28, 28, requires_grad=True)
+    assert any(isinstance(module, FirstConv) for module in frozen.modules())
     with torch.no_grad():
         net.trunk[0].weight.mul_(-2)
-    twin.refresh()
-    gradients = [torch.autograd.grad(model(x).square().sum(), x)[0] for model in (net, twin)]
+    frozen.refresh()
+    gradients = [torch.autograd.grad(model(x).square().sum(), x)[0] for model in (net, frozen)]
     torch.testing.assert_close(*gradients)
 
 
@@ -232,10 +232,12 @@ def test_a_network_is_attacked_in_a_layout_that_the_machine_computes_rightly(mon
         run()  # what is checked can be run
         return "a kernel is wrong" if wrong else ""
 
-    monkeypatch.setattr(frozen, "fault", fault)
+    monkeypatch.setattr("moosearch.models.frozen.fault", fault)
     net = trained(SmallResNet(width=4), (1, 8, 8))
-    twin = fast_twin(net, (1, 8, 8))
-    weights = [m.weight for m in twin.trunk.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    frozen = inference_copy(net, (1, 8, 8))
+    weights = [
+        m.weight for m in frozen.trunk.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)
+    ]
     assert weights
     assert all(w.is_contiguous(memory_format=torch.channels_last) == (not wrong) for w in weights)
     assert all(w.is_contiguous() == wrong for w in weights)

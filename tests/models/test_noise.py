@@ -6,7 +6,7 @@ import torch
 from moosearch.data.tasks import Task
 from moosearch.models import DefenseSpec, build_network, count_flops
 from moosearch.models.defenses.noise import InputNoise
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build
 from moosearch.seeding import seeded_torch, torch_generator
@@ -50,7 +50,7 @@ def test_noise_is_an_images_own_in_training_and_shared_in_eval_mode():
 
 def test_who_is_random():
     assert net_with(NOISE).random
-    assert FrozenTwin(net_with(NOISE)).random
+    assert InferenceCopy(net_with(NOISE)).random
     assert not net_with({"name": "bit_depth"}, {"name": "perturbation_filter"}).random
     assert not net_with().random
 
@@ -102,10 +102,10 @@ def test_gradient_of_the_mean_is_the_mean_of_the_gradients(parts):
 
 def test_the_twin_of_a_mean_is_the_mean_of_twins():
     net, x = net_with(NOISE, draws=3), images(3)
-    twin = FrozenTwin(net, memory_format=torch.channels_last)
-    assert twin.draws == 1, "training attacks see one draw"
-    twin.draws = 3
-    torch.testing.assert_close(twin(x), net(x), atol=1e-4, rtol=1e-4)
+    frozen = InferenceCopy(net, memory_format=torch.channels_last)
+    assert frozen.draws == 1, "training attacks see one draw"
+    frozen.draws = 3
+    torch.testing.assert_close(frozen(x), net(x), atol=1e-4, rtol=1e-4)
 
 
 def test_cost_is_that_of_one_draw():

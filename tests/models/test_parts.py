@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock
 from moosearch.data import Task
 from moosearch.models import build_network
 from moosearch.models.alexnet import AlexNet
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.lenet import LeNet
 from moosearch.models.parts import run_in_parts
 from moosearch.models.preact import PreActResNet18, WideResNet
@@ -72,11 +72,11 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(name, parts):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_twin_has_the_parts_of_its_source_and_gradients_for_attacks(name):
     x, y = batch(name)
-    whole, net = (FrozenTwin(network(name, parts=parts)) for parts in (1, 4))
+    whole, net = (InferenceCopy(network(name, parts=parts)) for parts in (1, 4))
     gradients = []
-    for twin in (whole, net):
+    for frozen in (whole, net):
         images = x.clone().requires_grad_()
-        gradients += torch.autograd.grad(F.cross_entropy(twin(images), y), images)
+        gradients += torch.autograd.grad(F.cross_entropy(frozen(images), y), images)
     torch.testing.assert_close(*gradients)
     assert net.parts == 4
 

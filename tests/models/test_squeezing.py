@@ -12,7 +12,7 @@ from moosearch.data.tasks import Task
 from moosearch.errors import SpecError
 from moosearch.models import DefenseSpec, build_network
 from moosearch.models.defenses.squeezing import BitDepth, MedianFilter
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.small_cnn import SmallCnn
 from moosearch.registry import build
 from moosearch.seeding import torch_generator
@@ -65,12 +65,12 @@ def test_a_schedule_changes_the_bits_of_the_layer_and_of_its_twin():
     before, after = (build(DefenseSpec, {"input": [{"name": "bit_depth", "bits": b}]}) for b in (6, 2))
     tasks = (Task.main("abc"),)
     net = build_network(SmallCnn(width=4, depth=2), SHAPE, tasks, seed=0, defenses=before).eval()
-    twin, x = FrozenTwin(net), images(3)
+    frozen, x = InferenceCopy(net), images(3)
     after.follow(net.guard, net.trunk)
     assert len(net.guard(x).unique()) == 4
-    assert len(twin.guard(x).unique()) > 4
-    twin.refresh()
-    assert torch.equal(twin.guard(x), net.guard(x))
+    assert len(frozen.guard(x).unique()) > 4
+    frozen.refresh()
+    assert torch.equal(frozen.guard(x), net.guard(x))
     assert net.state_dict()["guard.0.bits"] == 2
 
 

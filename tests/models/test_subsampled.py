@@ -5,7 +5,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 
 from moosearch.data.tasks import Task
 from moosearch.models import build_network, count_flops, peak_memory
-from moosearch.models.frozen import FrozenTwin
+from moosearch.models.frozen import InferenceCopy
 from moosearch.models.parts import run_in_parts
 from moosearch.models.preact import WideResNet
 from moosearch.models.resnet import ResNet50, SmallResNet
@@ -80,10 +80,10 @@ def test_no_network_has_a_strided_1x1_convolution(architecture):
     assert net.trunk.state_dict().keys() == plain.state_dict().keys()
     assert count_flops(net.trunk, (3, 16, 16)) == count_flops(plain, (3, 16, 16))
     assert peak_memory(net.trunk, (3, 16, 16), batch=2) == peak_memory(plain, (3, 16, 16), batch=2)
-    twin = FrozenTwin(net)
-    kinds = [type(module) for module in twin.trunk.modules()]
+    frozen = InferenceCopy(net)
+    kinds = [type(module) for module in frozen.trunk.modules()]
     assert kinds.count(Subsampled) == len(mended)  # as one layer each,
-    called = [twin.trunk.get_submodule(n.target) for n in twin.trunk.graph.nodes if n.op == "call_module"]
+    called = [frozen.trunk.get_submodule(n.target) for n in frozen.trunk.graph.nodes if n.op == "call_module"]
     if not isinstance(architecture, WideResNet):  # whose shortcuts no normalization follows
         assert not any(isinstance(module, nn.BatchNorm2d) for module in called)  # into which it is folded
 

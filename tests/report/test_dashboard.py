@@ -303,7 +303,7 @@ def test_what_was_confirmed_and_what_is_doubtful_is_told():
     for member in confirmation.members:
         _, note = notes[member.estimate.candidate.id]
         assert f"{member.measured[Measure('worst_case')].mean:.4g}" in note
-        assert ("**Doubts**" in note) == member.doubtful
+        assert ("**Doubts**" in note) == member.unreliable
         for name in member.explanations:
             assert name.replace("_", r"\_") in note
     others = notes.keys() - {member.estimate.candidate.id for member in confirmation.members}

@@ -301,10 +301,10 @@ def test_images_are_perturbed_within_the_ball_of_the_epoch(few, monkeypatch, mod
 
 
 def test_a_ball_that_closes_is_attacked_while_it_is_open(few, monkeypatch):
-    """The twin of the network is there although the eps of the spec is 0."""
+    """The inference copy of the network is there although the eps of the spec is 0."""
     candidate = spec(Schedule(EPS, start=0.2), attack=Pgd(eps=0.0, step=0.2, steps=1))
-    assert Trainer(candidate, few, seed=0).twin is not None
-    assert Trainer(spec(attack=NoAttack()), few, seed=0).twin is None
+    assert Trainer(candidate, few, seed=0).frozen is not None
+    assert Trainer(spec(attack=NoAttack()), few, seed=0).frozen is None
     found, _ = distances(candidate, few, monkeypatch)
     assert found == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0], abs=1e-6)
 
@@ -362,7 +362,7 @@ def test_defenses_follow_in_the_network_its_average_and_the_twin(few, average):
     trainer = Trainer(candidate, few, seed=0)
     for number, bits in enumerate([8, 8, 5, 3, 3], start=1):
         trainer.epoch(number, few, torch.Generator().manual_seed(0))
-        for net in (trainer.net, trainer.judged, trainer.twin):
+        for net in (trainer.net, trainer.judged, trainer.frozen):
             assert net.guard[0].bits.item() == bits
             strengths = [buffer.item() for name, buffer in net.named_buffers() if name.endswith("strength")]
             assert strengths

@@ -346,7 +346,7 @@ def test_epochs_come_one_by_one(few):
 def test_parts_hold_for_the_attack_validation_and_what_comes_out(few, average):
     training = Training(spec(attack=Pgd(steps=1), average=average), few, few, seed=0, parts=4)
     trainer = training._trainer
-    assert trainer.net.parts == trainer.twin.parts == trainer.judged.parts == 4
+    assert trainer.net.parts == trainer.frozen.parts == trainer.judged.parts == 4
     training.epoch()
     assert training.trained().net.parts == 4
     assert train(spec(), few, seed=0).net.parts == 1
@@ -429,7 +429,7 @@ def test_trunk_and_twin_are_compiled_on_demand(few, monkeypatch, wanted):
 
     monkeypatch.setattr(nn.Module, "compile", spy)
     trainer = Trainer(spec(attack=Pgd(steps=1), numerics=NumericsSpec(compile=wanted)), few, seed=0)
-    assert compiled == ([trainer.net.trunk, trainer.twin.trunk] if wanted else [])
+    assert compiled == ([trainer.net.trunk, trainer.frozen.trunk] if wanted else [])
 
 
 @pytest.mark.parametrize(("side", "dtype"), [(8, torch.float32), (32, torch.bfloat16)])

@@ -78,7 +78,7 @@ def test_a_campaign_searches_and_confirms_it(tmp_path, cli):
     for path in campaign.folder.confirmed.glob("*/1.json"):
         stored = json.loads(path.read_text())
         assert stored["objectives"]["verified_fraction"] <= stored["objectives"]["robust_accuracy"]
-        assert "verified_fraction" not in stored["judgment"]["as_searched"], "a proof is no illusion"
+        assert "verified_fraction" not in stored["judgment"]["as_searched"], "a proof is not overestimated"
     code, _, err = cli("export", campaign.folder.root, "--to", tmp_path / "model")
     assert code == 0, err
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())

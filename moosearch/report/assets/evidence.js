@@ -47,14 +47,14 @@ const Evidence = (data, known, badge) => {
     const where = byId("confirmation");
     const stays = judged.filter((m) => m.standing.stays).length;
     const doubtful = judged.filter((m) => m.checks.length).length;
-    const gone = judged.filter((m) => m.standing.illusory).length;
+    const gone = judged.filter((m) => m.standing.overestimated).length;
     where.append(
       el("h3", { text: "Confirmed values" }),
       el("p", {
         text:
           `${judged.length} of ${Page.counted(all.front.length, "member")} of the front ${judged.length === 1 ? "was" : "were"} trained again (${found.done} of ${Page.counted(found.planned, "training")} done, ${found.failed} failed). ` +
           `${stays} of them ${stays === 1 ? "stays" : "stay"} on the front within noise; ${doubtful} failed a check for masked gradients.` +
-          (gone ? ` ${gone} ${gone === 1 ? "leaves" : "leave"} it for robustness that is an illusion.` : ""),
+          (gone ? ` ${gone} ${gone === 1 ? "leaves" : "leave"} it because their robustness was overestimated.` : ""),
       }),
     );
     if (!judged.length) return;
@@ -185,8 +185,8 @@ const Evidence = (data, known, badge) => {
       ),
     );
     const illusions = judged
-      .filter((m) => m.standing.illusory)
-      .map((m) => el("li", {}, el("span", { class: "id", text: m.id }), `: ${found.illusory}`));
+      .filter((m) => m.standing.overestimated)
+      .map((m) => el("li", {}, el("span", { class: "id", text: m.id }), `: ${found.overestimated}`));
     const doubts = judged.flatMap((m) =>
       m.checks.map(([name, times, said]) =>
         el(

@@ -19,7 +19,7 @@ Page.start((data) => {
     const found = member(row);
     if (!data.confirmation || all.state[row] !== FRONT) return null;
     if (!found) return ["not confirmed", "plain"];
-    if (found.standing.illusory) return ["leaves the front: its robustness is an illusion", "bad"];
+    if (found.standing.overestimated) return ["leaves the front: its robustness was overestimated", "bad"];
     if (!found.standing.stays) return ["leaves the front when confirmed", "bad"];
     if (found.checks.length) return ["confirmed, failed a check", "warn"];
     if (found.standing.probability === null) return ["confirmed once, noise unknown", "plain"];

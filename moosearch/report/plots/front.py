@@ -72,7 +72,7 @@ def pairs(
 
     With three objectives, the color of a member is the one that is not on the axes. The axes cover the
     range of the front. Where it was confirmed, the search's estimates are hollow, and lines lead to the
-    confirmed means; those that are doubtful are crossed. Bars are standard deviations over trainings.
+    confirmed means; those that are unreliable are crossed. Bars are standard deviations over trainings.
     """
     front, others = _parted(evaluations, objectives)
     combinations = list(itertools.combinations(objectives, 2))
@@ -146,7 +146,7 @@ def _handles(front: Front, others: Sequence[Evaluation], confirmation: Confirmat
         _dot(KNEE, 9, "knee", fillstyle="none"),
     ]
     if confirmation is not None:
-        handles += [_dot(MEMBER, 6, "confirmed on test"), _dot(KNEE, 6, "doubtful", marker="x")]
+        handles += [_dot(MEMBER, 6, "confirmed on test"), _dot(KNEE, 6, "unreliable", marker="x")]
     return handles
 
 
@@ -191,7 +191,7 @@ def _pair(
 def _confirmed(
     axes: Axes, across: ObjectiveInfo, up: ObjectiveInfo, judged: Sequence[Member], colors: Any
 ) -> None:
-    """Draw confirmed means with bars, joined to the estimates; doubtful ones are crossed."""
+    """Draw confirmed means with bars, joined to the estimates; unreliable ones are crossed."""
     x, y = _means(judged, across), _means(judged, up)
     estimates = [member.estimate for member in judged]
     starts = zip(_values(estimates, across), _values(estimates, up), strict=True)
@@ -207,10 +207,10 @@ def _confirmed(
 
 
 def _solid(axes: Axes, x: Array, y: Array, judged: Sequence[Member], colors: Any) -> None:
-    """Draw confirmed values; doubtful ones are crossed."""
+    """Draw confirmed values; unreliable ones are crossed."""
     axes.scatter(x, y, s=34, edgecolors="white", linewidths=0.5, color=colors, zorder=2.1)
-    doubtful = np.array([member.doubtful for member in judged])
-    axes.scatter(x[doubtful], y[doubtful], s=60, marker="x", color=KNEE, linewidths=1.2, zorder=2.2)
+    unreliable = np.array([member.unreliable for member in judged])
+    axes.scatter(x[unreliable], y[unreliable], s=60, marker="x", color=KNEE, linewidths=1.2, zorder=2.2)
 
 
 def _bars(axes: Axes, x: Array, y: Array, x_std: Array, y_std: Array) -> None:
@@ -283,7 +283,7 @@ def dumbbells(confirmation: Confirmation) -> Figure:
     """Draw a confirmation by member: estimate and confirmed value of every objective, and every attack.
 
     Estimates are hollow, confirmed means solid with bars of one standard deviation over seeds; members that
-    are doubtful are crossed.
+    are unreliable are crossed.
     """
     judged = [member for member in confirmation.members if member.complete]
     infos = [info for info in confirmation.objectives if info.key in confirmation.confirmed]
@@ -314,7 +314,7 @@ def dumbbells(confirmation: Confirmation) -> Figure:
     handles = [
         _dot(MEMBER, 6, "search, validation", fillstyle="none"),
         _dot(MEMBER, 6, "confirmed, test"),
-        _dot(KNEE, 6, "doubtful", marker="x"),
+        _dot(KNEE, 6, "unreliable", marker="x"),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure

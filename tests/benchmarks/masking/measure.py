@@ -38,7 +38,7 @@ def rows(campaign):
             "on_front": each.candidate.id in front,
             **values,
             "confirmed": "" if member is None else "stays" if member.standing.stays else "leaves",
-            "illusory": "" if member is None else member.illusory,
+            "overestimated": "" if member is None else member.overestimated,
             "failed_checks": "" if member is None else " ".join(sorted(member.failed_checks)),
         }
 

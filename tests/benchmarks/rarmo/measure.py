@@ -77,7 +77,7 @@ def members(campaign: moosearch.Campaign) -> list[dict[str, object]]:
                 **{f"searched_{key}": value for key, value in member.estimate.objectives.items()},
                 **{measure.column: spread.mean for measure, spread in member.measured.items()},
                 "stays": member.standing is not None and member.standing.stays,
-                "illusory": member.illusory,
+                "overestimated": member.overestimated,
                 "failed_checks": " ".join(sorted(member.failed_checks)),
             }
         )

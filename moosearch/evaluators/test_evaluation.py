@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moosearch.evaluators.task import Exam
+from moosearch.evaluators.task import TestEvaluation
 from moosearch.judgment import Judgment, MaskingCheck, ThreatResult
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ WARNED = "attack_warned"
 """Name of a check that failed because an attack warned."""
 
 
-def sit(
-    exam: Exam,
+def evaluate_on_test(
+    test_evaluation: TestEvaluation,
     net: "RobustNet",
     images: "Split",
     tasks: tuple["Task", ...],
@@ -29,7 +29,7 @@ def sit(
     """Judge a network.
 
     Args:
-        exam: How.
+        test_evaluation: How.
         net: The network.
         images: Test images, on the network's device.
         tasks: The dataset's tasks.
@@ -54,12 +54,12 @@ def sit(
 
     clean = correct_clean(net, images)
     withstood, judged = {}, []
-    for threat in exam.threats:
-        attacks = named_attacks(exam.attacks, threat, surrogate=exam.surrogate)
+    for threat in test_evaluation.threats:
+        attacks = named_attacks(test_evaluation.attacks, threat, surrogate=test_evaluation.surrogate)
         marks = judge(net, images, tasks, attacks, seed=seed)
         doubts = dict.fromkeys(each.doubt for each in marks.attacked.values() if each.doubt)
         withstood[threat] = marks.worst_case
-        checks = _checks(exam, net, images, tasks, threat, seed)
+        checks = _checks(test_evaluation, net, images, tasks, threat, seed)
         if doubts:
             checks.append(MaskingCheck(WARNED, passed=False, explanation=" ".join(doubts)))
         judged.append(
@@ -76,11 +76,16 @@ def sit(
 
 
 def _checks(
-    exam: Exam, net: "RobustNet", images: "Split", tasks: tuple["Task", ...], threat: "Threat", seed: int
+    test_evaluation: TestEvaluation,
+    net: "RobustNet",
+    images: "Split",
+    tasks: tuple["Task", ...],
+    threat: "Threat",
+    seed: int,
 ) -> list[MaskingCheck]:
     """Look for masked gradients."""
     from moosearch.judging.masking import checks, explain
 
-    surrogate = Path(exam.surrogate) if exam.surrogate else None
+    surrogate = Path(test_evaluation.surrogate) if test_evaluation.surrogate else None
     found = checks(net, images, tasks, threat, seed=seed, surrogate=surrogate)
     return [MaskingCheck(name, explanation=explain(name), **check) for name, check in found.items()]
