@@ -272,9 +272,16 @@ def _checked(candidate_id: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is, at any moment, either the old one or the whole new one."""
+    """Write a file so that it is, at any moment, either the old one or the whole new one.
+
+    A device or a pipe, such as ``/dev/null``, is written to and never replaced. A link stays a link.
+    """
     data = content.encode() if isinstance(content, str) else content
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:

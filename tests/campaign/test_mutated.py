@@ -178,7 +178,8 @@ def put_back(folder, files):
         elif content != files[path]:
             path.write_bytes(files[path])
     for path, content in files.items():
-        if not path.exists():
+        if not path.exists():  # with its folder: a `resume` without `keep: all` drops what is off the front
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
 
 
