@@ -2,13 +2,14 @@
 
 from moosearch.evaluators import ray_pool, serial  # noqa: F401 (registers)
 from moosearch.evaluators.evaluator import EVALUATORS, Evaluator, Pool, Resources
-from moosearch.evaluators.task import TestEvaluation, Work
+from moosearch.evaluators.task import EvaluationOnTest, Work
 from moosearch.job import Begun, EpochDone, Job, Node, NodesChanged, Outcome, PoolEvent
 
 __all__ = [
     "EVALUATORS",
     "Begun",
     "EpochDone",
+    "EvaluationOnTest",
     "Evaluator",
     "Job",
     "Node",
@@ -17,6 +18,5 @@ __all__ = [
     "Pool",
     "PoolEvent",
     "Resources",
-    "TestEvaluation",
     "Work",
 ]

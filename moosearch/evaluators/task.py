@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TestEvaluation:
+class EvaluationOnTest:
     """How a network is judged; plain data, so that it travels.
 
     Attributes:
@@ -59,7 +59,7 @@ class Work:
     threads: int = 1
     imports: tuple[str, ...] = ()
     repeats: int = 1
-    test_evaluation: TestEvaluation | None = None
+    test_evaluation: EvaluationOnTest | None = None
     limit: float = 0.0
     checkpoint: float = 60.0
     images: int = 0

@@ -18,9 +18,9 @@ from moosearch.evaluation import Evaluation
 from moosearch.evaluators.allocator import keep_memory
 from moosearch.evaluators.attempt import Attempt
 from moosearch.evaluators.devices import use
+from moosearch.evaluators.evaluation_on_test import evaluate_on_test
 from moosearch.evaluators.faults import kind_of, release_memory
 from moosearch.evaluators.task import Work
-from moosearch.evaluators.test_evaluation import evaluate_on_test
 from moosearch.job import Begun, EpochDone, Job, Outcome, failure, light
 from moosearch.provenance import versions
 from moosearch.seeding import derive_seed

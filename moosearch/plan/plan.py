@@ -13,7 +13,7 @@ from moosearch.campaign.header import Header
 from moosearch.data import Dataset
 from moosearch.errors import Place, SpecError, nearest
 from moosearch.evaluation import ObjectiveInfo
-from moosearch.evaluators import TestEvaluation, Work
+from moosearch.evaluators import EvaluationOnTest, Work
 from moosearch.extras import require
 from moosearch.losses import LOSSES
 from moosearch.plan.corners import Corner, Corners, Cost
@@ -78,10 +78,10 @@ class Plan(Reading):
         )
 
     @property
-    def test_evaluation(self) -> TestEvaluation:
+    def test_evaluation(self) -> EvaluationOnTest:
         """How a confirmation judges."""
         spec = self.campaign.confirmation
-        return TestEvaluation(self.campaign.threats, spec.attacks, spec.surrogate, spec.images)
+        return EvaluationOnTest(self.campaign.threats, spec.attacks, spec.surrogate, spec.images)
 
 
 def make_plan(document: Document) -> Plan:

@@ -58,7 +58,7 @@ def test_on_a_network_without_input_layers_it_is_its_attack(victim, nested):
     assert torch.equal(*both)
 
 
-@pytest.mark.parametrize("as_twin", [False, True])
+@pytest.mark.parametrize("as_copy", [False, True])
 def test_it_sees_through_layers_that_blind_its_attack(masked, as_copy):
     net, images = masked.net, masked.images
     net = InferenceCopy(net) if as_copy else net

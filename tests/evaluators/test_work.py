@@ -12,7 +12,7 @@ from moosearch.data import Split, Splits
 from moosearch.data.digits import Digits
 from moosearch.data.images import resized
 from moosearch.evaluation import Candidate
-from moosearch.evaluators import EpochDone, Job, Outcome, TestEvaluation, Work, attempt, work
+from moosearch.evaluators import EpochDone, EvaluationOnTest, Job, Outcome, Work, attempt, work
 from moosearch.evaluators.faults import Retries, again
 from moosearch.evaluators.work import evaluate
 from moosearch.training import Training
@@ -123,7 +123,7 @@ def test_a_confirmation_goes_on_too(images, monkeypatch):
         return {"clean_accuracy": 0.5}, {"logits": net(x.x).tolist()}
 
     monkeypatch.setattr(work, "evaluate_on_test", evaluate_on_test)
-    test_evaluation = TestEvaluation((), ())
+    test_evaluation = EvaluationOnTest((), ())
     job = Job(candidate(), number=2)
     epochs, outcome = run(job, images, test_evaluation=test_evaluation)
     left, late = run(
@@ -154,7 +154,7 @@ def test_a_checkpoint_of_somebody_else_or_damaged_is_no_checkpoint():
     assert not found(Job(candidate(epochs=4)), data)
     assert not found(job, data, seed=4)
     assert not found(job, data, metrics=())
-    assert not found(job, data, test_evaluation=TestEvaluation((), ()))
+    assert not found(job, data, test_evaluation=EvaluationOnTest((), ()))
     assert not found(job, data, versions={"moosearch": "1", "torch": "3"})
     assert not found(job, data, versions={"moosearch": "2", "torch": "2"})
     assert not found(job, data, device="cuda")

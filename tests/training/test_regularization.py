@@ -340,7 +340,8 @@ class Own(Stateless):
     "wrap", [lambda loss: loss, lambda loss: Loat(base=loss), lambda loss: Morel(base=loss)]
 )
 def test_a_loss_without_a_cross_entropy_refuses_smoothed_labels(few, monkeypatch, wrap):
-    monkeypatch.setitem(LOSSES._classes, "own", Own)
+    monkeypatch.setattr(LOSSES, "_classes", dict(LOSSES._classes))
+    LOSSES.register("own")(Own)
     with pytest.raises(SpecError, match=r"label_smoothing: got 0\.1, but the loss '(own|loat|morel)' has no"):
         spec(RegularizationSpec(label_smoothing=0.1), loss=wrap(Own()))
     assert train(spec(BOTH, loss=wrap(Own())), few, seed=0).history[0].parts["own"] > 0

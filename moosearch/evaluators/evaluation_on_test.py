@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moosearch.evaluators.task import TestEvaluation
+from moosearch.evaluators.task import EvaluationOnTest
 from moosearch.judgment import Judgment, MaskingCheck, ThreatResult
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ WARNED = "attack_warned"
 
 
 def evaluate_on_test(
-    test_evaluation: TestEvaluation,
+    test_evaluation: EvaluationOnTest,
     net: "RobustNet",
     images: "Split",
     tasks: tuple["Task", ...],
@@ -76,7 +76,7 @@ def evaluate_on_test(
 
 
 def _checks(
-    test_evaluation: TestEvaluation,
+    test_evaluation: EvaluationOnTest,
     net: "RobustNet",
     images: "Split",
     tasks: tuple["Task", ...],
