@@ -1,5 +1,7 @@
 """The undisturbed runs, the site of a fault, and the table; `make faults` runs all of them."""
 
+import hashlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -41,46 +43,29 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def undisturbed_site(tmp_path_factory):
-    """Return where a space was searched undisturbed, on the serial evaluator; each is searched once."""
-    known = {}
+def undisturbed_folder(shared):
+    """Return the campaign of a space that was searched undisturbed, with `serial`; nobody changes it."""
 
     def make(space):
-        key = str(space)
-        if key not in known:
-            desk = tmp_path_factory.mktemp("undisturbed")
+        def search(desk):
+            desk.mkdir()
             site = Site(desk / "c", desk, space, "")
             driver = site.search(MOOSEARCH_UNTROUBLED="1")
             try:
                 assert site.settled(driver) == 0, driver.said
             finally:
                 driver.kill()
-            known[key] = site
-        return known[key]
+
+        name = hashlib.sha256(json.dumps(space, sort_keys=True).encode()).hexdigest()[:8]
+        return shared(f"undisturbed-{name}", search) / "c"
 
     return make
 
 
 @pytest.fixture(scope="session")
-def killed_site(tmp_path_factory):
-    """Return where the driver of a search was killed at a moment."""
-
-    def make(moment):
-        desk = tmp_path_factory.mktemp("killed")
-        site = Site(desk / "c", desk, base(), "")
-        driver = site.search()
-        driver.wait_for(moment)
-        driver.kill()
-        site.struck(driver, moment, -9)
-        return site
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def undisturbed(undisturbed_site):
+def undisturbed(undisturbed_folder):
     """Return the front of a space."""
-    return lambda space: (undisturbed_site(space).folder / "front.csv").read_text()
+    return lambda space: (undisturbed_folder(space) / "front.csv").read_text()
 
 
 @pytest.fixture

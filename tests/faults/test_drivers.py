@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from injection.driver import Moment
+from injection.site import Site
 from injection.spaces import base
 
 long = pytest.mark.long
@@ -15,9 +16,10 @@ def _confirm(folder):
 
 
 @pytest.fixture(scope="module")
-def confirmed(undisturbed_site):
+def confirmed(undisturbed_folder, tmp_path_factory):
     """The table of a confirmation that nothing disturbed."""
-    site = undisturbed_site(base())
+    desk = tmp_path_factory.mktemp("confirmed")
+    site = Site(shutil.copytree(undisturbed_folder(base()), desk / "c"), desk, base(), "")
     assert site.settled(site.run(*_confirm(site.folder))) == 0
     return (site.folder / "confirmed.csv").read_text()
 
@@ -71,10 +73,9 @@ def test_kill_training_of_one_recipe(make_site):
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)], ids=["sigkill", "ctrl-c"]
 )
-def test_confirmation(site, sent, code, confirmed, undisturbed_site):
+def test_confirmation(site, sent, code, confirmed, undisturbed_folder):
     """`moosearch confirm` goes on by itself; trainings that were stored are not done again."""
-    searched = undisturbed_site(base()).folder
-    shutil.copytree(searched, site.folder, ignore=shutil.ignore_patterns("confirmed*"))
+    shutil.copytree(undisturbed_folder(base()), site.folder)
     site.row["evaluator"] = "serial"
     moment = Moment("epoch", 8)
     driver = site.run(*_confirm(site.folder))

@@ -6,6 +6,9 @@ import shutil
 
 import pytest
 from injection.driver import Moment
+from injection.known import evaluated
+from injection.site import Site
+from injection.spaces import base
 
 long = pytest.mark.long
 FILES = (
@@ -21,10 +24,19 @@ FILES = (
 MOMENT = Moment("epoch", 23, 30)  # the third epoch of the second candidate of the second generation
 
 
-@pytest.fixture(scope="module")
-def cut(killed_site):
-    """Where a driver was killed."""
-    return killed_site(MOMENT)
+@pytest.fixture(scope="session")
+def killed(shared):
+    """The folder of a campaign whose driver was killed."""
+
+    def search(desk):
+        desk.mkdir()
+        site = Site(desk / "c", desk, base(), "")
+        driver = site.search()
+        driver.wait_for(MOMENT)
+        driver.kill()
+        site.struck(driver, MOMENT, -9)
+
+    return shared("killed", search) / "c"
 
 
 def _cases():
@@ -42,9 +54,10 @@ def _harm(path, how):
 
 
 @pytest.mark.parametrize(("file", "how"), list(_cases()))
-def test_power_cut(site, cut, file, how):
-    shutil.copytree(cut.folder, site.folder)
-    site.row, site.before = dict(cut.row), dict(cut.before)
+def test_power_cut(site, killed, file, how):
+    shutil.copytree(killed, site.folder)
+    site.row = {"evaluator": "serial", "moment": str(MOMENT), "exit": -9}
+    site.before = evaluated(site.folder)
     harmed = list(site.folder.glob(file))
     assert harmed
     for path in harmed:
